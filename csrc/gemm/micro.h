@@ -1,0 +1,33 @@
+// The innermost loops of the two products, compiled once for each instruction set.
+//
+// outer: out[i, j] (+)= sum_k a[k, i] b[k, j], for panels in which k is the slow index: a product whose k is short and
+//        whose columns are many, (G - A) F.
+// dot:   tile[i, j] += sum_k a[i, k] b[j, k], for rows along k: F F^T, whose k (the positions) is long. No panel needs
+//        transposing, and each accumulator lane adds few terms, so the sum is more accurate than a running one.
+#pragma once
+
+#include <cstdint>
+
+namespace stylogram::gemm {
+
+constexpr int kMostOuterRows = 14;
+
+struct MicroKernels {
+  /// a: (k, rows), b: (k, columns), out: (rows, columns) with `stride` floats a row; `rows` is the table's index.
+  using Outer = void (*)(const float* a, const float* b, std::int64_t k, float* out, std::int64_t stride, bool add);
+  /// a, b: (dot_rows, k) with `stride` floats a row, k a multiple of `lanes`; tile: as dot_offset says, added to.
+  using Dot = void (*)(const float* a, const float* b, std::int64_t k, std::int64_t stride, float* tile);
+
+  int lanes;          // floats in a vector
+  int outer_rows;     // the most rows of an outer tile
+  int outer_columns;  // its columns: two vectors
+  int dot_rows;       // rows and columns of a dot tile
+  int dot_tile;       // floats that a dot tile takes: dot_rows², rounded up to groups of four
+  Outer outer[kMostOuterRows + 1];
+  Dot dot;
+};
+
+/// Those of the level in use.
+const MicroKernels& micro_kernels();
+
+}  // namespace stylogram::gemm

@@ -1,0 +1,136 @@
+#include "gemm/symmetric.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "gemm/micro.h"
+#include "parallel.h"
+#include "scratch.h"
+#include "slices.h"
+
+namespace stylogram::gemm {
+namespace {
+
+constexpr std::int64_t kDepth = 1024;  // columns of F that are packed at a time
+constexpr std::int64_t kBand = 12;     // tile rows that stay in the second cache while the other side passes by
+constexpr std::int64_t kGroupRows = 128;
+
+// The lower triangle of tiles, row after row: tile (i, j), j <= i, is number i (i + 1) / 2 + j.
+std::int64_t tile_number(std::int64_t i, std::int64_t j) { return i * (i + 1) / 2 + j; }
+
+// How one product is cut. A part computes the tile rows of one group over one slice of the columns; the slices' sums
+// are added up afterwards, in order.
+struct Plan {
+  const Symmetric& product;
+  const MicroKernels& micro;
+  std::int64_t tile_rows, tiles, groups;
+  Slices slices;
+
+  Plan(const Symmetric& product, const MicroKernels& micro)
+      : product(product),
+        micro(micro),
+        tile_rows((product.rows + micro.dot_rows - 1) / micro.dot_rows),
+        tiles(tile_number(tile_rows, 0)),
+        groups(std::min<std::int64_t>(8, (product.rows + kGroupRows - 1) / kGroupRows)),
+        slices(product.columns, 2 * kDepth, 16, kDepth) {}
+
+  // Groups of about the same number of tiles: the triangle's rows grow.
+  std::int64_t group_begin(std::int64_t group) const {
+    const double share = std::sqrt(static_cast<double>(group) / static_cast<double>(groups));
+    return group == groups ? tile_rows : static_cast<std::int64_t>(share * static_cast<double>(tile_rows));
+  }
+  std::int64_t floats() const { return tiles * micro.dot_tile; }
+};
+
+// Columns [begin, begin + width) of the first rows of F, times root, as rows of `stride` floats, filled up with zeros.
+void pack(const Plan& plan, std::int64_t n, std::int64_t rows, std::int64_t begin, std::int64_t width,
+          std::int64_t padded, std::int64_t stride, float* to) {
+  const Symmetric& p = plan.product;
+  const float* root = p.root == nullptr ? nullptr : p.root + n * p.root_stride + begin;
+  for (std::int64_t row = 0; row < rows; ++row, to += stride) {
+    if (row >= p.rows) {
+      std::fill(to, to + padded, 0.0F);
+      continue;
+    }
+    const float* from = p.f + (n * p.rows + row) * p.columns + begin;
+    if (root == nullptr) {
+      std::memcpy(to, from, sizeof(float) * static_cast<std::size_t>(width));
+    } else {
+      for (std::int64_t i = 0; i < width; ++i) to[i] = from[i] * root[i];
+    }
+    std::fill(to + width, to + padded, 0.0F);
+  }
+}
+
+// All tiles of the tile rows [first, last): a band of rows stays in the cache, the columns' rows pass by it.
+void multiply_packed(const Plan& plan, std::int64_t first, std::int64_t last, const float* packed, std::int64_t depth,
+                     std::int64_t stride, float* sums) {
+  const std::int64_t step = plan.micro.dot_rows * stride;
+  for (std::int64_t band = first; band < last; band += kBand) {
+    const std::int64_t end = std::min(last, band + kBand);
+    for (std::int64_t j = 0; j < end; ++j) {
+      for (std::int64_t i = std::max(band, j); i < end; ++i) {
+        float* tile = sums + tile_number(i, j) * plan.micro.dot_tile;
+        plan.micro.dot(packed + i * step, packed + j * step, depth, stride, tile);
+      }
+    }
+  }
+}
+
+void multiply_part(const Plan& plan, std::int64_t n, std::int64_t slice, std::int64_t group, float* sums) {
+  thread_local Scratch<float> scratch;
+  const std::int64_t stride = kDepth + 16;  // not a power of two: rows would fall on the same lines of the cache
+  const std::int64_t first = plan.group_begin(group);
+  const std::int64_t last = plan.group_begin(group + 1);
+  const std::int64_t rows = last * plan.micro.dot_rows;
+  float* packed = scratch.get(static_cast<std::size_t>(rows * stride));
+  const std::int64_t from = tile_number(first, 0) * plan.micro.dot_tile;
+  const std::int64_t to = tile_number(last, 0) * plan.micro.dot_tile;
+  std::fill(sums + from, sums + to, 0.0F);
+  for (std::int64_t begin = plan.slices.begin(slice); begin < plan.slices.end(slice); begin += kDepth) {
+    const std::int64_t width = std::min(kDepth, plan.slices.end(slice) - begin);
+    const std::int64_t padded = (width + plan.micro.lanes - 1) / plan.micro.lanes * plan.micro.lanes;
+    pack(plan, n, rows, begin, width, padded, stride, packed);
+    multiply_packed(plan, first, last, packed, padded, stride, sums);
+  }
+}
+
+// One tile row: the slices' sums in order, in double, over the divisor, into both triangles.
+void finish_row(const Plan& plan, std::int64_t n, std::int64_t i, const float* sums) {
+  const std::int64_t side = plan.micro.dot_rows;
+  const std::int64_t rows = plan.product.rows;
+  float* out = plan.product.out + n * rows * rows;
+  const double divisor = plan.product.divisor[n];
+  for (std::int64_t j = 0; j <= i; ++j) {
+    const float* tile = sums + tile_number(i, j) * plan.micro.dot_tile;
+    for (std::int64_t e = 0; e < side * side; ++e) {
+      const std::int64_t row = i * side + e / side;
+      const std::int64_t column = j * side + e % side;
+      if (row >= rows || column > row) continue;
+      double total = 0;
+      for (std::int64_t slice = 0; slice < plan.slices.count; ++slice) total += tile[slice * plan.floats() + e];
+      out[row * rows + column] = out[column * rows + row] = static_cast<float>(total / divisor);
+    }
+  }
+}
+
+}  // namespace
+
+void multiply_by_transpose(const Symmetric& product) {
+  thread_local Scratch<float> scratch;
+  const Plan plan(product, micro_kernels());
+  const std::int64_t slices = plan.slices.count;
+  const std::int64_t parts = slices * plan.groups;
+  float* sums = scratch.get(static_cast<std::size_t>(product.batch * slices * plan.floats()));
+  parallel_for(product.batch * parts, [&](std::int64_t part) {
+    const std::int64_t place = part / plan.groups;  // picture and slice
+    multiply_part(plan, place / slices, place % slices, part % plan.groups, sums + place * plan.floats());
+  });
+  parallel_for(product.batch * plan.tile_rows, [&](std::int64_t part) {
+    const std::int64_t n = part / plan.tile_rows;
+    finish_row(plan, n, part % plan.tile_rows, sums + n * slices * plan.floats());
+  });
+}
+
+}  // namespace stylogram::gemm

@@ -1,0 +1,37 @@
+"""Stylogram makes pictures by optimising them against a convolutional network's features.
+
+    import stylogram
+    result = stylogram.stylize("photo.jpg", "painting.jpg", size=512)
+    result.save("out.png")
+
+Every task is a function of its own name: `stylogram.stylize`, ... Bad input raises `stylogram.Error`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import Error
+
+if TYPE_CHECKING:
+    from .driver import Diverged as Diverged
+    from .driver import Interrupted as Interrupted
+    from .driver import Progress as Progress
+    from .result import Result as Result
+    from .tasks.stylize import stylize as stylize
+
+__version__ = "0.1.0"
+__all__ = ["Diverged", "Error", "Interrupted", "Progress", "Result", "__version__", "stylize"]
+
+_HOMES = {"Diverged": "driver", "Interrupted": "driver", "Progress": "driver", "Result": "result"}
+
+
+def __getattr__(name: str) -> Any:
+    """Tasks and types are imported when they are first asked for: `import stylogram` alone is quick."""
+    import importlib
+
+    from . import tasks
+
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in tasks.names():
+        return getattr(tasks.load(name), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

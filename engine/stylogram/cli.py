@@ -1,0 +1,127 @@
+"""The command line: a subcommand for every task (made from its Options) and for every file in commands/.
+
+Whatever goes wrong with the input is one line on stderr, `error: ...`, and exit status 2; Ctrl-C is 130.
+"""
+
+import importlib
+import pkgutil
+import sys
+import types
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+
+from . import __version__, commands, tasks
+from .errors import Error
+from .monitor import Monitor
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
+
+
+class _Group(click.Group):
+    """Finds subcommands by scanning tasks/ and commands/; imports only the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        own = [found.name for found in pkgutil.iter_modules(commands.__path__)]
+        return sorted([*tasks.names(), *own])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        if cmd_name in tasks.names():
+            return task_command(tasks.load(cmd_name))
+        command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
+        return command
+
+
+@click.command(cls=_Group, context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="stylogram")
+def stylogram() -> None:
+    """Pictures made by optimising them against a convolutional network's features."""
+
+
+def task_command(module: types.ModuleType) -> click.Command:
+    """The subcommand of a task: its ARGUMENTS, its Options' fields, and where the results go."""
+    arguments = [
+        click.Argument([name], nargs=-1 if many else 1, required=True) for name, many in module.ARGUMENTS.items()
+    ]
+    fields = [_option(name, field) for name, field in module.Options.model_fields.items()]
+
+    def call(output: str, trace: str | None, plot: str | None, save_every: int, quiet: bool, **given: Any) -> None:
+        inputs = [list(value) if isinstance(value, tuple) else value for value in map(given.pop, module.ARGUMENTS)]
+        chosen = {name: value for name, value in given.items() if value not in (None, ())}
+        function = getattr(module, module.__name__.rpartition(".")[2])
+        with Monitor(output, trace, plot, save_every, quiet) as monitor:
+            monitor.run(lambda callback: function(*inputs, callback=callback, **chosen))
+
+    summary = (module.__doc__ or "").partition("\n\n")[0].partition(": ")[2]
+    return click.Command(
+        module.__name__.rpartition(".")[2],
+        params=[*arguments, *_outputs(), *fields],
+        callback=call,
+        help=summary[:1].upper() + summary[1:],
+        context_settings=_CONTEXT,
+    )
+
+
+def _outputs() -> list[click.Option]:
+    return [
+        click.Option(["-o", "--output"], required=True, metavar="OUT", help="the picture to write"),
+        click.Option(["--trace"], metavar="FILE.jsonl", help="write the losses of every iteration, JSON lines"),
+        click.Option(["--plot"], metavar="FILE.png", help="write a plot of the losses (needs stylogram[plot])"),
+        click.Option(
+            ["--save-every"], type=click.IntRange(min=0), default=0, metavar="K", help="also write OUT-K, OUT-2K, ..."
+        ),
+        click.Option(["--quiet"], is_flag=True, help="print nothing but errors"),
+    ]
+
+
+def _option(name: str, field: FieldInfo) -> click.Option:
+    """An option that hands its text on: pydantic reads it, so that Python and the command line accept the same."""
+    pair = "mask" in name
+    return click.Option(
+        [f"--{name.replace('_', '-')}"],
+        help=field.description + _default(field) if field.description else None,
+        metavar=_metavar(field),
+        nargs=2 if pair else 1,
+        multiple=pair,
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    return f" [{field.default}]" if field.default not in (None, ()) else ""
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    """The accepted words of a choice, else the field's title."""
+    for part in (field.annotation, *get_args(field.annotation)):
+        if get_origin(part) is Literal:
+            return "|".join(map(str, get_args(part)))
+    return field.title
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        status = stylogram.main(argv, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        return 0
+    except click.ClickException as error:
+        return _fail(error.format_message())
+    except Error as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, click.Abort) as error:
+        print(f"interrupted: {str(error) or 'nothing was made yet'}", file=sys.stderr)
+        return 130
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

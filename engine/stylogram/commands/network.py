@@ -1,0 +1,104 @@
+"""stylogram network: the networks there are, what is in one, their files, and their graphs for other programs."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+from stylogram_export import network as networks
+
+from .. import zoo
+from ..errors import Error, one_of
+
+_NETWORK_OPTIONS = (
+    click.option("--preprocess", metavar="NAME", help="imagenet, caffe or unit; the network's own if not given"),
+    click.option("--pooling", metavar="max|avg", help="the pooling of a network built from weights"),
+)
+
+
+def _with_network(function: Any) -> Any:
+    for option in reversed(_NETWORK_OPTIONS):
+        function = option(function)
+    return click.argument("network")(function)
+
+
+def _resolve(network: str, preprocess: str | None, pooling: str | None) -> networks.Network:
+    if pooling not in (None, "max", "avg"):
+        raise one_of("pooling", pooling, ("max", "avg"))
+    return zoo.resolve(network, preprocess, pooling)
+
+
+@click.group(name="network")
+def command() -> None:
+    """List, show, fetch and export feature networks."""
+
+
+@command.command(name="list")
+def list_() -> None:
+    """The networks that have names, and whether their weights are here."""
+    table = Table("name", "weights", "what", box=None, pad_edge=False)
+    for name in zoo.names():
+        entry = zoo.entry(name)
+        cached = zoo.cached(name)
+        table.add_row(name, "built in" if entry.url is None else str(cached or "not fetched"), entry.summary)
+    Console(soft_wrap=True).print(table)
+
+
+@command.command()
+@_with_network
+@click.option("--size", type=click.IntRange(16), default=224, metavar="N", help="side of the picture for the shapes")
+def show(network: str, preprocess: str | None, pooling: str | None, size: int) -> None:
+    """The layers of NETWORK (a name or a file): shapes, strides, receptive fields; which are the defaults."""
+    chosen = _resolve(network, preprocess, pooling)
+    assumed = " (assumed: the file does not say)" if chosen.assumed_preprocess else ""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{chosen.name}: preprocessing {chosen.preprocess.to_json()}{assumed}", markup=False)
+    for key, value in chosen.provenance.items():
+        console.print(f"{key}: {value}", markup=False)
+    table = Table("layer", "tensor", "op", "shape", "stride", "receptive field", "default", box=None, pad_edge=False)
+    for row in networks.describe(chosen, (1, 3, size, size)):
+        default = " ".join(kind for kind in ("style", "content") if row[kind])
+        shape = "x".join(str(side) for side in row["shape"])
+        table.add_row(row["layer"], row["tensor"], row["op"], shape, row["stride"], row["receptive_field"], default)
+    console.print(table, markup=False)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--url", metavar="BASE", help="where the file lies, if not at its publisher's")
+def fetch(name: str, url: str | None) -> None:
+    """Download the official weights of NAME into the cache; an interrupted download goes on where it stopped."""
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None)
+        path = zoo.fetch(name, base_url=url, progress=lambda done, total: bar.update(task, completed=done, total=total))
+    click.echo(path)
+
+
+@command.command()
+@_with_network
+@click.option("-o", "--output", required=True, metavar="DIR", help="forward.onnx and backward.onnx are written there")
+@click.option("--layers", metavar="A,B", help="the taps; the default style and content layers if not given")
+@click.option("--shape", default="1,3,?,?", metavar="N,3,H,W", help="? leaves a side open [1,3,?,?]")
+@click.option("--relu", default="gradient", metavar="RULE", help="gradient, deconvnet or guided [gradient]")
+def export(
+    network: str, preprocess: str | None, pooling: str | None, output: str, layers: str | None, shape: str, relu: str
+) -> None:
+    """Write NETWORK's forward and backward graphs as ordinary ONNX files, for other programs."""
+    chosen = _resolve(network, preprocess, pooling)
+    names = layers.split(",") if layers else [*chosen.layers.content, *chosen.layers.style]
+    taps = list(dict.fromkeys(chosen.layers.tensor(name.strip()) for name in names))
+    for path in networks.export(chosen, taps, _shape(shape), Path(output), relu=relu):
+        click.echo(path)
+
+
+def _shape(text: str) -> tuple[int | None, ...]:
+    try:
+        sides = tuple(None if side.strip() in ("?", "") else int(side) for side in text.split(","))
+    except ValueError:
+        sides = ()
+    if len(sides) != 4 or any(side is not None and side < 1 for side in sides):
+        raise Error(f"--shape: four numbers N,3,H,W are accepted, ? for an open one; got {text!r}")
+    return sides

@@ -1,0 +1,193 @@
+"""The driver turns the crank: stages (one a scale), stop rules, callbacks, the best picture so far, the trace."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import Error
+from .objective import Objective
+from .optimise import Optimiser
+from .result import Result
+from .session import Array
+
+#: How many evaluations in a row may be non-finite while the optimiser takes them back.
+PATIENCE = 12
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is given after every iteration. Iteration 0 of a scale is its initial picture.
+
+    `loss` and `terms` are means over the pictures; `seconds` counts from the start of the run.
+    """
+
+    scale: int
+    scales: int
+    iteration: int
+    iterations: int
+    seconds: float
+    loss: float
+    terms: dict[str, float]
+    pixel_range: float
+    picture: Callable[[], Array] = field(repr=False)  #: the present pictures (N,3,H,W) in [0, pixel_range], a copy
+
+    def rgb(self, index: int = 0) -> Array:
+        """The present picture number `index` as (H,W,3) in [0,1]: a preview."""
+        return np.clip(self.picture()[index].transpose(1, 2, 0) / np.float32(self.pixel_range), 0, 1)
+
+    def row(self) -> dict[str, Any]:
+        """The trace's row for it."""
+        return {
+            "scale": self.scale,
+            "iteration": self.iteration,
+            "seconds": round(self.seconds, 4),
+            "loss": self.loss,
+            "terms": self.terms,
+        }
+
+
+Callback = Callable[[Progress], None]
+
+
+@dataclass
+class Stage:
+    """One scale: what is minimised there, by what, for how long, in pixels of [0, pixel_range].
+
+    `clamp` puts the picture back into that range after every step.
+    """
+
+    objective: Objective
+    optimiser: Optimiser
+    iterations: int
+    pixel_range: float = 1.0
+    clamp: bool = False
+
+
+@dataclass
+class Outcome:
+    """`pictures` (N,3,H,W), the best of each picture at the last scale that was reached, and the trace so far."""
+
+    pictures: Array
+    trace: list[dict[str, Any]]
+
+
+class Diverged(Error):
+    """The loss became NaN or infinite. `outcome` holds the last good picture; a task makes a `result` of it."""
+
+    def __init__(self, message: str, outcome: Outcome) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.result: Result | None = None
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run. `outcome` holds the best picture so far; a task makes a `result` of it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__("interrupted")
+        self.outcome = outcome
+        self.result: Result | None = None
+
+
+class _Best:
+    """The picture of the lowest loss so far, for each of the N pictures on its own."""
+
+    def __init__(self, picture: Array) -> None:
+        self.picture = picture.copy()
+        self._loss = np.full(len(picture), np.inf)
+
+    def look(self, objective: Objective) -> None:
+        better = objective.total < self._loss
+        if better.all():
+            np.copyto(self.picture, objective.picture)
+        elif better.any():
+            self.picture[better] = objective.picture[better]
+        self._loss = np.minimum(self._loss, objective.total)
+
+
+class Driver:
+    """Runs stages one after the other; the next is made from the picture of the one before.
+
+    Stops early when a whole `window` of iterations lowers the loss by less than `tolerance` times it (0: never).
+    """
+
+    def __init__(self, callback: Callback | None = None, *, tolerance: float = 0.0, window: int = 20) -> None:
+        self._callback = callback
+        self._tolerance = tolerance
+        self._window = window
+        self._trace: list[dict[str, Any]] = []
+        self._started = time.perf_counter()
+
+    def run(self, stages: Iterable[Callable[[Array | None], Stage]], scales: int) -> Outcome:
+        """Run the stages. Each is called with the pictures (N,3,H,W) of the stage before, the first with None."""
+        pictures: Array | None = None
+        for number, make in enumerate(stages, 1):
+            try:
+                stage = make(pictures)
+            except KeyboardInterrupt as error:
+                if pictures is None:
+                    raise
+                raise Interrupted(Outcome(pictures, self._trace)) from error
+            pictures = self._run_stage(stage, number, scales)
+        assert pictures is not None, "a run has at least one stage"
+        return Outcome(pictures, self._trace)
+
+    def _run_stage(self, stage: Stage, scale: int, scales: int) -> Array:
+        best = _Best(stage.objective.picture)
+        bad = 0
+        losses: list[float] = []
+        try:
+            for iteration in range(stage.iterations + 1):
+                if iteration:
+                    self._step(stage)
+                stage.objective.evaluate()
+                bad = 0 if np.isfinite(stage.objective.total).all() else bad + 1
+                if bad:
+                    self._check(stage, bad, scale, iteration, best)
+                best.look(stage.objective)
+                losses.append(self._report(stage, scale, scales, iteration))
+                if self._flat(losses):
+                    break
+        except KeyboardInterrupt as error:
+            raise Interrupted(Outcome(best.picture, self._trace)) from error
+        return best.picture
+
+    def _step(self, stage: Stage) -> None:
+        objective = stage.objective
+        stage.optimiser.step(objective.picture, objective.gradient, objective.total)
+        if stage.clamp:
+            np.clip(objective.picture, 0, stage.pixel_range, out=objective.picture)
+
+    def _check(self, stage: Stage, bad: int, scale: int, iteration: int, best: _Best) -> None:
+        if stage.optimiser.recovers and iteration and bad < PATIENCE:
+            return
+        terms = ", ".join(name for name, value in stage.objective.terms().items() if not np.isfinite(value))
+        kept = "the last good picture is kept" if iteration else "it is so at the initial picture"
+        raise Diverged(
+            f"the loss became {stage.objective.total.max()} at scale {scale}, iteration {iteration} ({terms}); {kept}; "
+            "try a smaller --learning-rate, another --optimizer, or smaller weights",
+            Outcome(best.picture, self._trace),
+        )
+
+    def _report(self, stage: Stage, scale: int, scales: int, iteration: int) -> float:
+        objective = stage.objective
+        loss = float(objective.total.mean())
+        seconds = time.perf_counter() - self._started
+        progress = Progress(
+            scale, scales, iteration, stage.iterations, seconds, loss, objective.terms(), stage.pixel_range,
+            objective.picture.copy,
+        )  # fmt: skip
+        if np.isfinite(loss):
+            self._trace.append(progress.row())
+        if self._callback is not None:
+            self._callback(progress)
+        return loss
+
+    def _flat(self, losses: list[float]) -> bool:
+        if not self._tolerance or len(losses) <= self._window:
+            return False
+        before, now = losses[-1 - self._window], losses[-1]
+        return before - now < self._tolerance * abs(now)

@@ -1,0 +1,102 @@
+"""Style: L = s · ‖G − A‖²_F, with G = F diag(w) Fᵀ / Σw; dL/dF = 4 s / Σw · (G − A) F diag(w).
+
+F (C,P) are the features of a layer, A the same Gram matrix of the style, w a mask on the P positions, all ones without
+one. Gatys, Ecker and Bethge 2016, "Image style transfer using convolutional neural networks", equations 3-6; the masks
+are those of Gatys et al. 2017, "Controlling perceptual factors", section 3. Several styles are one target: for weights
+c_i, Σ c_i ‖G − A_i‖² = c ‖G − Ā‖² + Σ c_i ‖A_i‖² − c ‖Ā‖², with c = Σ c_i and Ā = Σ c_i A_i / c.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..errors import one_of
+from ..objective import Values
+from ..session import Array
+
+KIND = "style"
+NAME = "gram"
+
+#: The scale s of one layer, from its channels C, positions P, the target's ‖A‖² and the picture's pixels.
+#: With D = ‖G − A‖², G per position: what each program minimises, in its own normalisation.
+NORMALIZATIONS: dict[str, Callable[[int, int, float, int], float]] = {
+    "relative": lambda c, p, square, pixels: 1 / square if square else 1.0,  # noqa: ARG005
+    "mean-square-chw": lambda c, p, square, pixels: 1 / c**4,  # noqa: ARG005 -- Gram/(C H W), mean over C²
+    "quarter": lambda c, p, square, pixels: 1 / (4 * c**2),  # noqa: ARG005 -- raw Gram, over 4 C² (H W)²
+    "keras": lambda c, p, square, pixels: p**2 / (4 * 9 * pixels**2),  # noqa: ARG005 -- raw Gram, the image's size
+}
+
+
+def gram(features: Array, mask: Array | None = None) -> Array:
+    """The Gram matrices (N,C,C) of features (N,C,...), per position."""
+    flat = _flat(features)
+    out = np.empty((flat.shape[0], flat.shape[1], flat.shape[1]), np.float32)
+    _core.gram(flat, out, mask)
+    return out
+
+
+def reference(
+    features: NDArray[np.float64],
+    target: NDArray[np.float64],
+    scale: NDArray[np.float64],
+    mask: NDArray[np.float64] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The loss (N) and its gradient (N,C,P) in float64, for features (N,C,P), target (N,C,C), scale (N), mask (P) or (N,P)."""
+    n, _, p = features.shape
+    weight = np.ones((n, 1, p)) if mask is None else np.broadcast_to(np.atleast_2d(mask), (n, p))[:, None]
+    total = weight.sum(axis=2, keepdims=True)
+    masked = features * weight
+    difference = masked @ features.transpose(0, 2, 1) / total - target
+    value = scale * (difference**2).sum(axis=(1, 2))
+    return value, 4 * scale[:, None, None] / total * (difference @ masked)
+
+
+class Term:
+    """The loss of one layer for N pictures of one shape, all with the same targets.
+
+    `targets`: for every style its features (1,C,h,w), its mask (h·w) or None, and its share; `weight` the layer's weight;
+    `shape` (N,C,h,w) that of the picture's features; `pixels` the picture's H·W; `mask` (h·w) the picture's.
+    """
+
+    def __init__(
+        self,
+        layer: str,
+        tap: str,
+        shape: tuple[int, ...],
+        targets: Sequence[tuple[Array, Array | None, float]],
+        weight: float,
+        normalization: str,
+        pixels: int,
+        mask: Array | None = None,
+    ) -> None:
+        if normalization not in NORMALIZATIONS:
+            raise one_of("style normalization", normalization, NORMALIZATIONS)
+        self.name, self.tap = f"style {layer}", tap
+        n, channels, positions = shape[0], shape[1], shape[2] * shape[3]
+        grams = [gram(features, own)[0].astype(np.float64) for features, own, _ in targets]
+        squares = [float((matrix**2).sum()) for matrix in grams]
+        norm = NORMALIZATIONS[normalization]
+        scales = [
+            weight * share * norm(channels, positions, square, pixels)
+            for (_, _, share), square in zip(targets, squares, strict=True)
+        ]
+        scale = sum(scales)
+        mean = sum(c * matrix for c, matrix in zip(scales, grams, strict=True)) / scale
+        offset = sum(c * square for c, square in zip(scales, squares, strict=True)) - scale * (mean**2).sum()
+        self._target = np.ascontiguousarray(np.broadcast_to(mean, (n, channels, channels)), np.float32)
+        self._scale = np.full(n, scale)
+        self._offset = np.full(n, max(offset, 0.0))
+        self._gram = np.empty_like(self._target)
+        self._mask = mask
+
+    def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
+        _core.gram_loss(
+            _flat(features), self._target, self._scale, self._offset, self._gram, _flat(gradient), value,
+            accumulate, self._mask,
+        )  # fmt: skip
+
+
+def _flat(features: Array) -> Array:
+    return features.reshape(features.shape[0], features.shape[1], -1)

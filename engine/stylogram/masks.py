@@ -1,0 +1,79 @@
+"""Masks: which part of the picture is painted from which part of which style (guided Gram matrices).
+
+Gatys et al. 2017, "Controlling perceptual factors in neural style transfer", section 3: with a mask w on the positions,
+G = F diag(w) Fᵀ / Σw. Masks are brought to every layer's size by area averaging.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import pictures
+from .errors import Error
+from .session import Array
+
+Source = str | Path | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the picture, the styles' shares in it, and its weight among the regions. No mask: everywhere."""
+
+    shares: tuple[float, ...]
+    weight: float = 1.0
+    content: Array | None = None
+    style: Array | None = None
+
+    def content_mask(self, size: tuple[int, ...]) -> Array | None:
+        """The mask on a layer of `size` (h, w), flattened to (h·w)."""
+        return _at(self.content, size)
+
+    def style_mask(self, size: tuple[int, ...]) -> Array | None:
+        """The style's mask on a layer of `size` (h, w), flattened to (h·w)."""
+        return _at(self.style, size)
+
+
+def _at(mask: Array | None, size: tuple[int, ...]) -> Array | None:
+    return None if mask is None else np.ascontiguousarray(pictures.resized(mask, (size[0], size[1])).reshape(-1))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Pairs of masks (H,W) in [0,1]. As many pairs as styles, and more than one: the k-th pair takes the k-th style."""
+
+    pairs: tuple[tuple[Array, Array], ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, given: Sequence[tuple[Source, Source]], size: tuple[int, ...], styles: int) -> "Masks":
+        """Read the masks; those of the content that are not of its `size` (H, W) are resized, and a note says so."""
+        if len(given) > 1 and styles > 1 and len(given) != styles:
+            raise Error(f"mask: with {styles} styles, 1 or {styles} pairs of masks are accepted, got {len(given)}")
+        pairs, notes = [], []
+        for number, (content, style) in enumerate(given, 1):
+            pair = (_read(content, f"content mask {number}"), _read(style, f"style mask {number}"))
+            if pair[0].shape != size:
+                got, wanted = f"{pair[0].shape[1]}x{pair[0].shape[0]}", f"{size[1]}x{size[0]}"
+                notes.append(f"content mask {number} is {got}, the content {wanted}: the mask is resized")
+            pairs.append(pair)
+        return cls(tuple(pairs), tuple(notes))
+
+    def regions(self, shares: Sequence[float]) -> Iterator[Region]:
+        """The regions, each with the shares of the styles that are painted there."""
+        count = len(self.pairs)
+        if not count:
+            yield Region(tuple(shares))
+        for number, (content, style) in enumerate(self.pairs):
+            own = tuple(float(k == number) for k in range(len(shares))) if count > 1 and len(shares) > 1 else shares
+            yield Region(tuple(own), 1 / count, content, style)
+
+
+def _read(source: Source, what: str) -> Array:
+    mask = pictures.read(source).rgb.mean(axis=2, dtype=np.float32)
+    if not mask.max() > 0:
+        raise Error(f"{what} is black everywhere: it selects nothing; white is where to paint")
+    return mask

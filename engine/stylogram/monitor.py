@@ -1,0 +1,128 @@
+"""Monitor: what the command line does around a task: checks the outputs first, shows progress, writes the results."""
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from . import driver, pictures
+from .errors import Error
+from .files import atomic, check_output
+from .result import Result
+
+
+class Monitor:
+    """Runs a task with a progress bar on stderr, and writes its picture, trace, plot and pictures in between.
+
+    Outputs are checked before anything is computed. When the run ends early (Ctrl-C, a loss that is no number), what
+    there is is written all the same, and the message says where.
+    """
+
+    def __init__(self, output: str, trace: str | None, plot: str | None, save_every: int, quiet: bool) -> None:
+        self._output = Path(output)
+        self._trace = Path(trace) if trace else None
+        self._plot = Path(plot) if plot else None
+        self._every = save_every
+        self._quiet = quiet
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._bar = _bar(self._console)
+        self._task = None
+        self._check()
+
+    def _check(self) -> None:
+        check_output(self._output, pictures.WRITERS)
+        if self._trace:
+            check_output(self._trace, (".jsonl", ".json"))
+        if self._plot:
+            check_output(self._plot, (".png", ".svg", ".pdf"))
+            if importlib.util.find_spec("matplotlib") is None:
+                raise Error("--plot needs matplotlib, which is not installed: pip install 'stylogram[plot]'")
+
+    def __enter__(self) -> "Monitor":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def run(self, task: Callable[[driver.Callback], Result]) -> None:
+        """Call `task` with the callback that shows progress, and write what it returns."""
+        try:
+            result = task(self._look)
+        except driver.Diverged as stopped:
+            raise Error(f"{stopped}{self._kept(stopped.result)}") from stopped
+        except driver.Interrupted as stopped:
+            raise KeyboardInterrupt(f"the best picture so far{self._kept(stopped.result, '')}") from stopped
+        self._bar.stop()
+        for note in result.notes:
+            self._console.print(f"note: {note}", markup=False)
+        self._write(result)
+        height, width = result.exact.shape[:2]
+        last = result.trace[-1]
+        self._console.print(
+            f"{self._output}: {width}x{height}, loss {result.loss:.4g}, {last['seconds']:.1f} s", markup=False
+        )
+
+    def _kept(self, result: Result | None, joint: str = "; the last good picture") -> str:
+        if result is None or not result.trace:
+            return ""
+        self._write(result)
+        last = result.trace[-1]
+        return f"{joint} is in {self._output} (scale {last['scale']}, iteration {last['iteration']})"
+
+    def _write(self, result: Result) -> None:
+        result.save(self._output)
+        if self._trace:
+            write_trace(self._trace, result.trace)
+        if self._plot:
+            from .plot import plot_trace
+
+            plot_trace(result.trace, self._plot)
+
+    def _look(self, progress: driver.Progress) -> None:
+        if not self._quiet:
+            self._show(progress)
+        if self._every and progress.iteration and progress.iteration % self._every == 0:
+            scale = f"-s{progress.scale}" if progress.scales > 1 else ""
+            name = f"{self._output.stem}{scale}-{progress.iteration:05d}{self._output.suffix}"
+            pictures.write(self._output.with_name(name), progress.rgb())
+
+    def _show(self, progress: driver.Progress) -> None:
+        label = f"scale {progress.scale}/{progress.scales}" if progress.scales > 1 else "optimising"
+        if self._task is None or progress.iteration == 0:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(label, total=progress.iterations, loss="", speed="")
+        speed = self._bar.tasks[-1].speed
+        self._bar.update(
+            self._task,
+            completed=progress.iteration,
+            loss=f"loss {progress.loss:.4g}",
+            speed=f"{speed:.2f} it/s" if speed else "",
+        )
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def write_trace(path: Path, trace: list[dict[str, Any]]) -> None:
+    """The trace as JSON lines: scale, iteration, seconds, loss, terms."""
+    with atomic(path) as file:
+        file.writelines(json.dumps(row).encode() + b"\n" for row in trace)

@@ -1,0 +1,88 @@
+"""Objective: weighted losses at the taps and on the picture -> a value per term and picture, the gradient on the picture."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .session import Array, FeaturePass
+
+Values = NDArray[np.float64]
+
+
+class FeatureTerm(Protocol):
+    """A loss on the features at one tap. Its weight is part of it."""
+
+    name: str
+    tap: str
+
+    def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
+        """value (N) += the loss; gradient (N,C,h,w) = its derivative, or += when `accumulate`."""
+
+
+class PictureTerm(Protocol):
+    """A loss on the picture itself."""
+
+    name: str
+
+    def add(self, picture: Array, gradient: Array, value: Values) -> None:
+        """value (N) += the loss; gradient (N,3,H,W) += its derivative."""
+
+
+class Objective:
+    """The sum of all terms for the N pictures of a FeaturePass, and its gradient.
+
+    `values` (terms, N) and `total` (N) are those of the last evaluate(); `seconds` adds up the time of each part.
+    """
+
+    def __init__(self, network: FeaturePass, features: Sequence[FeatureTerm], pictures: Sequence[PictureTerm]) -> None:
+        self.network = network
+        self.names = [term.name for term in (*features, *pictures)]
+        self.values = np.zeros((len(self.names), network.shape[0]))
+        self.total = np.zeros(network.shape[0])
+        self.seconds = dict.fromkeys(("forward", "losses", "backward"), 0.0)
+        self._features = list(features)
+        self._pictures = list(pictures)
+
+    @property
+    def picture(self) -> Array:
+        """(N,3,H,W): what is optimised, in place."""
+        return self.network.picture
+
+    @property
+    def gradient(self) -> Array:
+        """(N,3,H,W): the gradient of total, after evaluate()."""
+        return self.network.gradient
+
+    def evaluate(self) -> None:
+        """Compute values, total and gradient at the present picture."""
+        started = time.perf_counter()
+        self.network.forward()
+        forward = time.perf_counter()
+        self.values[:] = 0
+        self._add_feature_terms()
+        losses = time.perf_counter()
+        self.network.backward()
+        backward = time.perf_counter()
+        for row, picture_term in enumerate(self._pictures, len(self._features)):
+            picture_term.add(self.picture, self.gradient, self.values[row])
+        self.values.sum(axis=0, out=self.total)
+        self.seconds["forward"] += forward - started
+        self.seconds["losses"] += losses - forward + time.perf_counter() - backward
+        self.seconds["backward"] += backward - losses
+
+    def _add_feature_terms(self) -> None:
+        written: set[str] = set()
+        for row, term in enumerate(self._features):
+            features, gradient = self.network.features[term.tap], self.network.gradients[term.tap]
+            term.add(features, gradient, term.tap in written, self.values[row])
+            written.add(term.tap)
+
+    def terms(self) -> dict[str, float]:
+        """The mean over the pictures of each term, by name; terms of one name add up."""
+        sums: dict[str, float] = {}
+        for name, row in zip(self.names, self.values, strict=True):
+            sums[name] = sums.get(name, 0.0) + float(row.mean())
+        return sums

@@ -1,0 +1,101 @@
+"""The options that every picture-making task shares, checked by pydantic, and how a bad one is said in one line.
+
+A task's options are one model; the command line and the Python function are both made from it, so that they cannot
+differ. A field's title is what the command line's help shows as its value.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from stylogram_export.network import Network
+
+from .errors import Error, one_of
+from .optimise import OPTIMISERS
+from .session import check_device
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _layer_weights(value: Any) -> Any:
+    """`conv1_1=2,conv2_1` -> {"conv1_1": 2.0, "conv2_1": 1.0}; a sequence of names or a mapping is taken as well."""
+    if value is None or isinstance(value, dict):
+        return value
+    weights: dict[str, float] = {}
+    for part in _split(value):
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip()] = float(weight) if weight else 1.0
+        except ValueError:
+            raise Error(f"the weight of layer {name!r} must be a number, got {weight!r}") from None
+    return weights
+
+
+def _optimizer(value: str) -> str:
+    if value not in OPTIMISERS:
+        raise one_of("optimizer", value, OPTIMISERS)
+    return value
+
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Numbers = Annotated[tuple[Weight, ...], BeforeValidator(_split)]
+LayerWeights = Annotated[dict[str, Weight], BeforeValidator(_layer_weights)]
+
+
+class RunOptions(BaseModel):
+    """Which network, on what, how large, how long, by which optimiser."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    network: str | Path | Network = Field(
+        "random",
+        title="NAME|FILE",
+        description="a name (`stylogram network list`) or a file: .onnx, .pth, .safetensors, .mat, .h5",
+    )
+    preprocess: str | None = Field(
+        None, title="NAME", description="imagenet, caffe or unit; the network's own if not given"
+    )
+    pooling: Literal["max", "avg"] | None = Field(None, description="the pooling of a network built from weights")
+    device: Annotated[str, BeforeValidator(check_device)] = Field("cpu", title="NAME", description="where it runs: cpu")
+    threads: int = Field(0, ge=0, le=4096, title="N", description="processors to use; 0: all")
+    size: int | None = Field(None, ge=16, le=65536, title="PIXELS", description="long side of the picture, in pixels")
+    iterations: int | None = Field(None, ge=1, title="N", description="iterations at each scale")
+    optimizer: Annotated[str, BeforeValidator(_optimizer)] | None = Field(
+        None, title="NAME", description=", ".join(OPTIMISERS)
+    )
+    learning_rate: Positive | None = Field(None, title="X", description="the optimiser's own if not given")
+    history: int | None = Field(None, ge=1, le=1000, title="N", description="curvature pairs that L-BFGS keeps")
+    tolerance: Weight = Field(
+        0.0, title="X", description="stop when 20 iterations lower the loss by less than this part; 0: never"
+    )
+    seed: int = Field(0, ge=0, title="N", description="of everything random: the same seed gives the same picture")
+
+
+def checked(model: type[Model], given: dict[str, Any]) -> Model:
+    """`model(**given)`; the first thing wrong becomes an Error of one line with the name, what was got and accepted."""
+    for name in given:
+        if name not in model.model_fields:
+            raise one_of("option", name, model.model_fields)
+    try:
+        return model(**given)
+    except ValidationError as error:
+        raise _explained(error) from error
+
+
+def _explained(error: ValidationError) -> Error:
+    first = error.errors()[0]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, Error):
+        return cause
+    name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+    got = first["input"]
+    shown = f"an array of shape {got.shape}" if isinstance(got, np.ndarray) else repr(got)
+    where = f" (at {'.'.join(map(str, first['loc'][1:]))})" if len(first["loc"]) > 1 else ""
+    reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return Error(f"{name}{where}: {reason}, got {shown}")

@@ -1,0 +1,138 @@
+"""Recipes: what programs of style transfer do differently, as data; the presets reproduce well-known ones.
+
+`default` is scale-free, so that one set of weights serves every network. The numbers of the others are those of the
+programs themselves: layers, weights, normalisations, initial picture, range of the pixels, pooling, optimiser.
+"""
+
+from dataclasses import dataclass, field
+
+from .optimise import Settings
+
+GATYS_STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to stylise. Weights multiply the losses as the named normalisations define them.
+
+    `pixel_range`: the picture is optimised in [0, pixel_range]; TV, the learning rate and L-BFGS's first step depend on
+    it. `expects`: the preprocessing of the weights that the original program used. `iterations`: one entry a scale, the
+    scales growing by `growth` to `size`. `side`: the side of the content that `size` measures.
+    """
+
+    summary: str
+    expects: str | None = None
+    content_layers: tuple[str, ...] | None = None
+    style_layers: tuple[str, ...] | None = None
+    content_weight: float = 1.0
+    style_weight: float = 50.0
+    tv_weight: float = 5.0
+    style_loss: str = "gram"
+    style_normalization: str = "relative"
+    content_normalization: str = "relative"
+    tv: str = "mean-squared"
+    pooling: str | None = None
+    pixel_range: float = 1.0
+    clamp: bool = False
+    init: str = "content"
+    init_noise: float = 0.0
+    noise: str = "uniform"
+    size: int = 512
+    side: str = "long"
+    iterations: tuple[int, ...] = (300,)
+    growth: float = 2.0
+    optimiser: Settings = field(default_factory=Settings)
+
+
+PRESETS: dict[str, Recipe] = {
+    "default": Recipe("scale-free losses, L-BFGS from the content picture"),
+    # github.com/jcjohnson/neural-style, neural_style.lua
+    "neural-style": Recipe(
+        "the Torch program by Johnson",
+        expects="caffe",
+        content_layers=("relu4_2",),
+        style_layers=tuple(name.replace("conv", "relu") for name in GATYS_STYLE),
+        content_weight=5.0,
+        style_weight=100.0 * len(GATYS_STYLE),  # 100 on every layer; our style weight is shared among the layers
+        tv_weight=1e-3,
+        style_normalization="mean-square-chw",
+        content_normalization="mean-square",
+        tv="half-squared-crop",
+        pixel_range=256.0,
+        init="random",
+        noise="faint",
+        iterations=(1000,),
+        optimiser=Settings(history=100, backtrack=False),
+    ),
+    # github.com/leongatys/PytorchNeuralStyleTransfer
+    "gatys": Recipe(
+        "the PyTorch notebook by Gatys et al.",
+        expects="caffe",
+        content_layers=("relu4_2",),
+        style_layers=tuple(name.replace("conv", "relu") for name in GATYS_STYLE),
+        content_weight=1.0,
+        # 1e3 / C² on the mean square of Gram/(H W): what 1e3 is on that of Gram/(C H W)
+        style_weight=1e3 * len(GATYS_STYLE),
+        tv_weight=0.0,
+        style_normalization="mean-square-chw",
+        content_normalization="mean-square",
+        pixel_range=255.0,
+        size=1024,
+        side="short",
+        iterations=(500, 200),
+        optimiser=Settings(history=100, backtrack=False),
+    ),
+    # keras.io/examples/generative/neural_style_transfer
+    "keras": Recipe(
+        "the Keras example",
+        expects="caffe",
+        content_layers=("block5_conv2",),
+        style_layers=tuple(f"block{k}_conv1" for k in range(1, 6)),
+        content_weight=2.5e-8,
+        style_weight=1e-6,
+        tv_weight=1e-6,
+        style_normalization="keras",
+        content_normalization="sum",
+        tv="keras",
+        pixel_range=255.0,
+        size=400,
+        side="rows",
+        iterations=(4000,),
+        optimiser=Settings("sgd", learning_rate=100.0, decay=0.96, decay_every=100),
+    ),
+    # The assignment of Coursera's "Convolutional Neural Networks", week 4. Its fixed 400×300 distorts the picture; here
+    # 400 is the long side and the aspect is kept.
+    "coursera": Recipe(
+        "the Coursera assignment",
+        expects="caffe",
+        content_layers=("conv4_2",),
+        style_layers=GATYS_STYLE,
+        content_weight=10.0,
+        style_weight=40.0,  # 0.2 on each of five layers: our style weight is shared among the layers
+        tv_weight=0.0,
+        style_normalization="quarter",
+        content_normalization="quarter",
+        pooling="avg",
+        pixel_range=255.0,
+        init_noise=0.6,
+        noise="band",
+        size=400,
+        iterations=(200,),
+        optimiser=Settings("adam", learning_rate=2.0),
+    ),
+    # pytorch.org/tutorials/advanced/neural_style_tutorial
+    "tutorial": Recipe(
+        "PyTorch's tutorial: features before the ReLU, the picture clamped",
+        expects="imagenet",
+        content_layers=("conv2_2:linear",),
+        style_layers=tuple(f"{name}:linear" for name in ("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_1")),
+        content_weight=1.0,
+        style_weight=1e6 * 5,
+        tv_weight=0.0,
+        style_normalization="mean-square-chw",
+        content_normalization="mean-square",
+        clamp=True,
+        iterations=(300,),
+        optimiser=Settings(history=100, backtrack=False),
+    ),
+}

@@ -1,0 +1,40 @@
+"""Result: the picture that a task made and how it came about."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import pictures
+from .session import Array
+
+
+@dataclass(frozen=True)
+class Result:
+    """`exact` (H,W,3) float32 RGB in [0,1]; `alpha` (H,W) or None, the content's; `trace` the rows of --trace.
+
+    `notes` says in a line each what the program decided that a user may want to know.
+    """
+
+    exact: Array = field(repr=False)
+    trace: list[dict[str, Any]] = field(repr=False)
+    alpha: Array | None = field(default=None, repr=False)
+    depth: int = 8
+    notes: tuple[str, ...] = ()
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """The picture (H,W,3), RGB, 0 to 255."""
+        return pictures.to_uint8(self.exact)
+
+    @property
+    def loss(self) -> float:
+        """The lowest loss at the last scale."""
+        last = max((row["scale"] for row in self.trace), default=0)
+        return min((row["loss"] for row in self.trace if row["scale"] == last), default=float("nan"))
+
+    def save(self, path: str | Path) -> None:
+        """Write the picture: the format by the suffix, 16 bits where the content had them, alpha where it can be kept."""
+        pictures.write(path, self.exact, alpha=self.alpha, depth=self.depth)

@@ -1,0 +1,131 @@
+"""FeaturePass: a network's forward and backward graphs in two ONNX Runtime sessions, their buffers bound once.
+
+Nothing is allocated or copied from one iteration to the next: the picture, the features at the taps, the gradients that
+the losses write and the gradient on the picture are fixed arrays, and both sessions read and write them in place.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from stylogram_export import differentiate
+from stylogram_export.graph import cut
+from stylogram_export.specialise import specialise
+
+from .errors import Error, one_of
+
+DEVICES = ("cpu",)
+Array = NDArray[np.float32]
+Shape = tuple[int, int, int, int]
+
+
+def check_device(device: str) -> str:
+    """Return `device` if this build runs on it, else raise Error with the list of those that it does."""
+    if device not in DEVICES:
+        raise one_of("device", device, DEVICES)
+    return device
+
+
+def available_threads() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def aligned(shape: Sequence[int]) -> Array:
+    """A zeroed float32 array that starts on a cache line, so that vector loads never straddle two."""
+    count = math.prod(shape)
+    raw = np.zeros(count * 4 + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + count * 4].view(np.float32).reshape(tuple(shape))
+
+
+def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A CPU session of `model`. `threads` 0 means all processors that the process may use."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or available_threads()
+    options.log_severity_level = 3
+    # A denormal slows a convolution down 200 times; ONNX Runtime heeds this only in the first session of a process,
+    # so every session of ours sets it.
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    # Between two runs the processors belong to our kernels, not to a pool that spins.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises bare RuntimeErrors of its own types
+        reason = " ".join(str(error).split())[:300]
+        raise Error(f"ONNX Runtime {onnxruntime.__version__} does not load the network: {reason}") from error
+
+
+def output_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Each output's closed shape."""
+    return {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in model.graph.output}
+
+
+class _Bound:
+    """One session with every input and output bound to a fixed array."""
+
+    def __init__(self, model: onnx.ModelProto, arrays: Mapping[str, Array], threads: int) -> None:
+        self._session = open_session(model, threads)
+        self._binding = self._session.io_binding()
+        self._arrays = dict(arrays)  # the binding holds bare pointers: keep what they point to
+        for value in self._session.get_inputs():
+            array = arrays[value.name]
+            self._binding.bind_input(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+        for value in self._session.get_outputs():
+            array = arrays[value.name]
+            self._binding.bind_output(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+
+    def run(self) -> None:
+        self._session.run_with_iobinding(self._binding)
+
+
+class FeaturePass:
+    """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps.
+
+    `picture` (N,3,H,W) is what forward() reads; `features[tap]` (N,C,h,w) what it writes; `gradients[tap]`, of the same
+    shape, what backward() reads; `gradient` (N,3,H,W) what that writes. Write into these arrays; never replace them.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        taps: Sequence[str],
+        shape: Shape,
+        *,
+        threads: int = 0,
+        relu: str = "gradient",
+    ) -> None:
+        derivative = differentiate(model, list(taps), shape, relu)
+        arrays = {name: aligned(dims) for name, dims in output_shapes(derivative.forward).items()}
+        self.taps = tuple(taps)
+        self.shape = shape
+        self.picture = aligned(shape)
+        self.gradient = aligned(shape)
+        self.features = {tap: arrays[tap] for tap in taps}
+        self.gradients = {tap: aligned(arrays[tap].shape) for tap in taps}
+        source = derivative.forward.graph.input[0].name
+        self._forward = _Bound(derivative.forward, {source: self.picture, **arrays}, threads)
+        incoming = {f"gy:{tap}": self.gradients[tap] for tap in taps}
+        self._backward = _Bound(
+            derivative.backward, {**arrays, source: self.picture, **incoming, "gx": self.gradient}, threads
+        )
+
+    def forward(self) -> None:
+        """picture -> features."""
+        self._forward.run()
+
+    def backward(self) -> None:
+        """gradients -> gradient. The last forward() must have been of the same picture."""
+        self._backward.run()
+
+
+def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, threads: int = 0) -> dict[str, Array]:
+    """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once: for targets."""
+    part = specialise(cut(model, list(taps)), picture.shape)
+    session = open_session(part, threads)
+    results = session.run(list(taps), {part.graph.input[0].name: np.ascontiguousarray(picture, np.float32)})
+    return dict(zip(taps, results, strict=True))

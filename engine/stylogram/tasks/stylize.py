@@ -1,0 +1,271 @@
+"""Stylize: paint the content picture in the style of one or several others (Gatys, Ecker and Bethge 2016).
+
+min over x of  w_c · mean_l content_l(x, content) + w_s · mean_l style_l(x, styles) + w_tv · TV(x)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field
+
+from .. import colour, losses, pictures, zoo
+from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage
+from ..errors import Error, one_of
+from ..initial import NOISES, initial_picture
+from ..masks import Masks
+from ..objective import FeatureTerm, Objective, PictureTerm
+from ..optimise import OPTIMISERS
+from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
+from ..recipes import PRESETS, Recipe
+from ..result import Result
+from ..session import Array, FeaturePass, features_of
+from ..taps import Taps
+
+Picture = str | Path | NDArray[Any]
+
+ARGUMENTS = {"content": False, "style": True}  # the name, and whether several are taken
+
+
+def _preset(value: str) -> str:
+    if value not in PRESETS:
+        raise one_of("preset", value, PRESETS)
+    return value
+
+
+class Options(RunOptions):
+    """What `stylize` takes beside the pictures. What is None comes from the preset."""
+
+    preset: Annotated[str, BeforeValidator(_preset)] = Field("default", title="NAME", description=", ".join(PRESETS))
+    content_layers: LayerWeights | None = Field(
+        None, title="A=2,B=1", description="layers, and their weights if not equal"
+    )
+    style_layers: LayerWeights | None = Field(
+        None, title="A=2,B=1", description="layers, and their weights if not equal"
+    )
+    content_weight: Weight | None = Field(None, title="X", description="weight of the content loss")
+    style_weight: Weight | None = Field(
+        None, title="X", description="weight of the style loss, shared among its layers"
+    )
+    tv_weight: Weight | None = Field(None, title="X", description="weight of the total variation: smoothness")
+    style_loss: str | None = Field(
+        None, title="NAME", description=f"the loss on style layers: {', '.join(losses.names('style'))}"
+    )
+    style_blend: Numbers | None = Field(None, title="1,2", description="how much of each style; scaled to sum to 1")
+    style_scale: float = Field(
+        1.0, gt=0.05, le=20, title="X", description="size of the style's strokes: its size over the picture's"
+    )
+    keep_colors: Literal["luminance", "histogram", "linear"] | None = Field(
+        None, description="colours of the content: only luminance is painted, or the style is recoloured first"
+    )
+    init: str | Path | np.ndarray | None = Field(
+        None, title="content|random|FILE", description="content, random, or a picture's file"
+    )
+    init_noise: float | None = Field(
+        None, ge=0, le=1, title="X", description="part of noise that is mixed into the initial picture"
+    )
+    scales: int | None = Field(
+        None, ge=1, le=8, title="N", description="coarse to fine: so many sizes, each twice the one before"
+    )
+    mask: tuple[tuple[str | Path | np.ndarray, str | Path | np.ndarray], ...] = Field(
+        (),
+        title="CONTENT_MASK STYLE_MASK",
+        description="paint the white of the one from the white of the other; repeatable",
+    )
+
+    def recipe(self) -> Recipe:
+        """The preset's recipe with what was given put over it."""
+        recipe = PRESETS[self.preset]
+        names = ("content_weight", "style_weight", "tv_weight", "style_loss", "init_noise", "pooling", "size")
+        over: dict[str, Any] = {name: value for name in names if (value := getattr(self, name)) is not None}
+        if isinstance(self.init, str) and self.init in ("content", "random"):
+            over["init"] = self.init
+        count = self.scales or len(recipe.iterations)
+        given = recipe.iterations if self.iterations is None else (self.iterations,)
+        over["iterations"] = (given * count)[:count] if len(given) != count else given
+        settings = {
+            "name": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "history": self.history,
+        }
+        chosen = {name: value for name, value in settings.items() if value is not None}
+        if self.optimizer not in (None, recipe.optimiser.name):  # another optimiser's rate and decay mean nothing here
+            chosen = {"learning_rate": None, "decay": 1.0, **chosen}
+        return replace(recipe, **over, optimiser=replace(recipe.optimiser, **chosen))
+
+
+def stylize(
+    content: Picture, style: Picture | Sequence[Picture], *, callback: Callback | None = None, **options: Any
+) -> Result:
+    """Paint `content` in the style of `style`.
+
+    Pictures are paths or arrays (H,W,3) RGB, uint8 or float in [0,1]; `style` may be a list of them. `options` are the
+    fields of Options, by the command line's names (`style_weight=100`). `callback` is given a Progress after every
+    iteration; it may raise KeyboardInterrupt to stop. Raises Error for bad input; Diverged, an Error, when the loss is
+    no longer a number; Interrupted on Ctrl-C: both hold what there is as `.result`.
+    """
+    several = isinstance(style, Sequence) and not isinstance(style, str)
+    styles = list(style) if several else [style]  # type: ignore[arg-type,list-item]
+    work = Stylization(content, styles, checked(Options, options))
+    driver = Driver(callback, tolerance=work.options.tolerance)
+    stages = [partial(work.stage, index) for index in range(len(work.sizes))]
+    try:
+        return work.result(driver.run(stages, len(stages)))
+    except (Diverged, Interrupted) as stopped:
+        stopped.result = work.result(stopped.outcome)
+        raise
+
+
+@dataclass(frozen=True)
+class _Style:
+    """One style picture (H,W,3), its share, and the size of its long side over that of the picture."""
+
+    rgb: Array
+    share: float
+    scale: float
+
+    def batch(self, long_side: int) -> Array:
+        """(1,3,h,w) in [0,1], its long side scaled with the content's."""
+        size = pictures.fitted(*self.rgb.shape[:2], max(round(long_side * self.scale), pictures.MIN_SIDE))
+        return pictures.to_batch(pictures.resized(self.rgb, size))
+
+
+class Stylization:
+    """One call of stylize: the pictures and the network, and a stage for each scale."""
+
+    def __init__(self, content: Picture, styles: Sequence[Picture], options: Options) -> None:
+        self.options = options
+        self.recipe = options.recipe()
+        self.notes: list[str] = []
+        self.content = pictures.read(content)
+        self.sizes = self._sizes()
+        self.masks = Masks.read(options.mask, self.content.rgb.shape[:2], len(styles))
+        self.styles = self._styles(styles)
+        self.start = self._start()
+        network = zoo.resolve(options.network, options.preprocess, self.recipe.pooling, options.seed)
+        self.taps = Taps.choose(network, self.recipe, options.content_layers, options.style_layers)
+        self.model = self.taps.model(network, self.recipe.pixel_range)
+        self.notes += [*self.taps.notes, *self.masks.notes]
+        self._check_weights()
+
+    def _sizes(self) -> list[tuple[int, int]]:
+        height, width = self.content.rgb.shape[:2]
+        sides = {"long": max(height, width), "short": min(height, width), "rows": height}
+        long_side = self.recipe.size * sides["long"] / sides["long" if self.options.size else self.recipe.side]
+        count = len(self.recipe.iterations)
+        shrink = [self.recipe.growth ** (count - 1 - index) for index in range(count)]
+        return [pictures.fitted(height, width, round(long_side / by)) for by in shrink]
+
+    def _styles(self, styles: Sequence[Picture]) -> list[_Style]:
+        if not styles:
+            raise Error("style: at least one picture is needed, got none")
+        blend = self.options.style_blend or (1.0,) * len(styles)
+        if len(blend) != len(styles):
+            raise Error(f"style-blend: as many numbers as styles are needed ({len(styles)}), got {len(blend)}")
+        if not sum(blend):
+            raise Error(f"style-blend: at least one number must be above 0, got {blend}")
+        return [
+            _Style(self._recoloured(pictures.read(source).rgb), share / sum(blend), self.options.style_scale)
+            for source, share in zip(styles, blend, strict=True)
+        ]
+
+    def _recoloured(self, style: Array) -> Array:
+        if self.options.keep_colors == "histogram":
+            return colour.match_histogram(style, self.content.rgb)
+        if self.options.keep_colors == "linear":
+            return colour.match_linear(style, self.content.rgb)
+        return style
+
+    def _start(self) -> Array | None:
+        """The initial picture that was given as a file or an array."""
+        init = self.options.init
+        if init is None or (isinstance(init, str) and init in ("content", "random")):
+            return None
+        return pictures.read(init).rgb
+
+    def _check_weights(self) -> None:
+        recipe = self.recipe
+        if not recipe.content_weight and not recipe.style_weight:
+            raise Error("content-weight and style-weight are both 0: there is nothing to optimise; one must be above 0")
+
+    def stage(self, index: int, before: Array | None) -> Stage:
+        """The objective and the optimiser of one scale; `before` (1,3,h,w) is the picture of the scale before."""
+        size = self.sizes[index]
+        threads, unit = self.options.threads, self.recipe.pixel_range
+        network = FeaturePass(self.model, self.taps.tensors, (1, 3, *size), threads=threads)
+        content = pictures.resized(self.content.rgb, size)
+        network.picture[:] = pictures.to_batch(content) * unit
+        terms = [*self._content_terms(network), *self._style_terms(network, max(size))]
+        network.picture[:] = self._initial(content, before) * unit
+        objective = Objective(network, terms, self._picture_terms(network))
+        settings = self.recipe.optimiser
+        optimiser = OPTIMISERS[settings.name](1, network.picture.size, settings)
+        return Stage(objective, optimiser, self.recipe.iterations[index], unit, self.recipe.clamp)
+
+    def _initial(self, content: Array, before: Array | None) -> Array:
+        if before is not None:
+            shape = content.shape[:2]
+            return pictures.to_batch(pictures.resized(pictures.from_batch(before / self.recipe.pixel_range), shape))
+        given = None if self.start is None else pictures.resized(self.start, content.shape[:2])
+        rng = np.random.default_rng(self.options.seed)
+        noise = NOISES[self.recipe.noise](rng, content.shape)
+        return pictures.to_batch(initial_picture(self.recipe, content, given, noise))
+
+    def _content_terms(self, network: FeaturePass) -> list[FeatureTerm]:
+        if not self.recipe.content_weight:
+            return []
+        network.forward()
+        module = losses.load("content", "features")
+        return [
+            module.Term(
+                layer, tensor, [network.features[tensor].copy()], weight * self.recipe.content_weight,
+                self.recipe.content_normalization,
+            )
+            for layer, tensor, weight in self.taps.content
+        ]  # fmt: skip
+
+    def _style_terms(self, network: FeaturePass, long_side: int) -> list[FeatureTerm]:
+        if not self.recipe.style_weight:
+            return []
+        module = losses.load("style", self.recipe.style_loss)
+        tensors = [tensor for _, tensor, _ in self.taps.style]
+        sources = []
+        for style in self.styles:
+            picture = style.batch(long_side) * np.float32(self.recipe.pixel_range)
+            sources.append(features_of(self.model, tensors, picture, self.options.threads))
+        terms: list[FeatureTerm] = []
+        for layer, tensor, weight in self.taps.style:
+            for region in self.masks.regions([style.share for style in self.styles]):
+                like = network.features[tensor]
+                targets = [
+                    (source[tensor], region.style_mask(source[tensor].shape[2:]), share)
+                    for source, share in zip(sources, region.shares, strict=True)
+                    if share
+                ]
+                scale = weight * self.recipe.style_weight * region.weight
+                pixels = network.shape[2] * network.shape[3]
+                term = module.Term(
+                    layer, tensor, like.shape, targets, scale, self.recipe.style_normalization, pixels,
+                    region.content_mask(like.shape[2:]),
+                )  # fmt: skip
+                terms.append(term)
+        return terms
+
+    def _picture_terms(self, network: FeaturePass) -> list[PictureTerm]:
+        if not self.recipe.tv_weight:
+            return []
+        return [losses.load("picture", "tv").Term(network.shape, self.recipe.tv_weight, self.recipe.tv)]
+
+    def result(self, outcome: Outcome) -> Result:
+        """The picture at the last scale's size, in the colours that were asked for."""
+        size = self.sizes[-1]
+        rgb = np.clip(pictures.from_batch(outcome.pictures) / np.float32(self.recipe.pixel_range), 0, 1)
+        rgb = rgb if rgb.shape[:2] == size else pictures.resized(rgb, size)  # stopped at a coarser scale
+        if self.options.keep_colors == "luminance":
+            rgb = colour.keep_luminance(rgb, pictures.resized(self.content.rgb, size))
+        alpha = None if self.content.alpha is None else pictures.resized(self.content.alpha, size)
+        return Result(rgb, outcome.trace, alpha, self.content.depth, tuple(self.notes))

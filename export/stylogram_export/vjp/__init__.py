@@ -1,0 +1,1 @@
+"""Gradient rules, one file each; `stylogram_export.rules` says what such a file has."""

@@ -1,0 +1,36 @@
+"""Small networks for the engine's tests."""
+
+import numpy as np
+from stylogram_export.models import vgg
+from stylogram_export.network import Network
+from stylogram_export.prepare import prepare
+from stylogram_export.preprocess import PREPROCESS
+
+VGG19 = (2, 2, 4, 4, 4)
+
+
+def weights(counts=VGG19, widths=(6, 8, 10, 12, 12), seed=0):
+    """He-scaled weights of a narrow VGG, its biases not zero."""
+    rng = np.random.default_rng(seed)
+    tensors, channels = {}, 3
+    for stage, (count, width) in enumerate(zip(counts, widths, strict=True), 1):
+        for index in range(1, count + 1):
+            scale = np.sqrt(2 / (9 * channels))
+            tensors[f"conv{stage}_{index}.weight"] = (rng.standard_normal((width, channels, 3, 3)) * scale).astype("f4")
+            tensors[f"conv{stage}_{index}.bias"] = (rng.standard_normal(width) * 0.1).astype("f4")
+            channels = width
+    return tensors
+
+
+def narrow(tensors=None, counts=VGG19, preprocess="imagenet", pooling="max"):
+    """A VGG-19 of few channels."""
+    tensors = weights(counts) if tensors is None else tensors
+    model = prepare(vgg.graph("narrow", counts, len(counts) - 1, tensors, pooling))
+    return Network("narrow", model, PREPROCESS[preprocess], vgg.layers(counts, len(counts) - 1))
+
+
+def blocks(height, width, seed, cell=4):
+    """A picture (H,W,3) float32 of coloured squares."""
+    rng = np.random.default_rng(seed)
+    cells = rng.uniform(0, 1, (-(-height // cell), -(-width // cell), 3))
+    return np.kron(cells, np.ones((cell, cell, 1)))[:height, :width].astype("f4")

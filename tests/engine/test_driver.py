@@ -1,0 +1,152 @@
+"""The driver against objectives whose values are known: a parabola, one that becomes NaN, one that is interrupted."""
+
+import numpy as np
+import pytest
+from stylogram.driver import Diverged, Driver, Interrupted, Stage
+from stylogram.optimise import Settings
+
+
+class Parabola:
+    """½‖x − 1‖² for N pictures; `spoil` changes the total after an evaluation."""
+
+    def __init__(self, n=2, spoil=None, start=0.0):
+        self.picture = np.full((n, 3, 4, 5), start, np.float32)
+        self.gradient = np.zeros_like(self.picture)
+        self.total = np.zeros(n)
+        self.evaluations = 0
+        self.spoil = spoil
+
+    def evaluate(self):
+        np.subtract(self.picture, 1, out=self.gradient)
+        self.total[:] = 0.5 * (self.gradient.astype(np.float64) ** 2).sum(axis=(1, 2, 3))
+        if self.spoil:
+            self.spoil(self)
+        self.evaluations += 1
+
+    def terms(self):
+        return {"parabola": float(self.total.mean())}
+
+
+class Descent:
+    """x ← x − rate · g, and what the optimisers' protocol asks for beside it."""
+
+    def __init__(self, rate=0.5, recovers=False):
+        self.rate, self.recovers = rate, recovers
+
+    def step(self, picture, gradient, value):
+        picture -= np.float32(self.rate) * gradient
+
+
+def run(objective, optimiser=None, iterations=10, callback=None, **options):
+    stage = Stage(objective, optimiser or Descent(), iterations)
+    return Driver(callback, **options).run([lambda before: stage], 1)
+
+
+def test_it_descends_and_traces_every_iteration():
+    seen = []
+    outcome = run(Parabola(), iterations=10, callback=seen.append)
+    assert [row["iteration"] for row in outcome.trace] == list(range(11))
+    losses = [row["loss"] for row in outcome.trace]
+    assert losses[0] == 0.5 * 60
+    np.testing.assert_allclose(losses, [30 * 0.25**k for k in range(11)])
+    assert [progress.loss for progress in seen] == losses
+    np.testing.assert_allclose(outcome.pictures, 1 - 0.5**10)
+    seconds = [row["seconds"] for row in outcome.trace]
+    assert seconds == sorted(seconds)
+
+
+def test_each_picture_keeps_its_own_best():
+    """Picture 0 is made worse from iteration 3 on, picture 1 from iteration 5 on: each returns what was best of it."""
+
+    def spoil(objective):
+        for index, last in enumerate((2, 4)):
+            if objective.evaluations > last:
+                objective.total[index] = 99.0
+
+    outcome = run(Parabola(spoil=spoil), iterations=8)
+    np.testing.assert_allclose(outcome.pictures[0], 1 - 0.5**2)
+    np.testing.assert_allclose(outcome.pictures[1], 1 - 0.5**4)
+
+
+def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_picture():
+    def spoil(objective):
+        if objective.evaluations == 4:
+            objective.total[:] = np.nan
+
+    with pytest.raises(Diverged, match=r"nan at scale 1, iteration 4 .*last good picture.*--learning-rate") as caught:
+        run(Parabola(spoil=spoil))
+    np.testing.assert_allclose(caught.value.outcome.pictures, 1 - 0.5**3)
+    assert len(caught.value.outcome.trace) == 4
+
+
+def test_an_optimiser_that_recovers_gets_its_chance_but_not_for_ever():
+    def once(objective):
+        if objective.evaluations == 4:
+            objective.total[:] = np.inf
+
+    assert len(run(Parabola(spoil=once), Descent(recovers=True)).trace) == 10  # all but the bad row of 11
+
+    def always(objective):
+        if objective.evaluations >= 4:
+            objective.total[:] = np.inf
+
+    objective = Parabola(spoil=always)
+    with pytest.raises(Diverged, match="iteration 15"):
+        run(objective, Descent(recovers=True), iterations=100)
+
+
+def test_ctrl_c_hands_out_the_best_picture_so_far():
+    def press(progress):
+        if progress.iteration == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        run(Parabola(), callback=press)
+    np.testing.assert_allclose(caught.value.outcome.pictures, 1 - 0.5**3)
+
+
+def test_ctrl_c_before_the_next_scale_hands_out_the_scale_before():
+    def stop(before):
+        raise KeyboardInterrupt
+
+    first = Stage(Parabola(), Descent(), 2)
+    with pytest.raises(Interrupted) as caught:
+        Driver().run([lambda before: first, stop], 2)
+    np.testing.assert_allclose(caught.value.outcome.pictures, 0.75)
+
+
+def test_a_stage_is_made_from_the_picture_of_the_one_before():
+    given = []
+
+    def second(before):
+        given.append(before)
+        return Stage(Parabola(start=2.0), Descent(), 1)
+
+    outcome = Driver().run([lambda before: Stage(Parabola(), Descent(), 2), second], 2)
+    np.testing.assert_allclose(given[0], 0.75)
+    np.testing.assert_allclose(outcome.pictures, 1.5)
+    assert [(row["scale"], row["iteration"]) for row in outcome.trace] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+
+
+def test_tolerance_stops_when_the_loss_is_flat():
+    flat = run(Parabola(), Descent(0.0), iterations=500, tolerance=1e-3, window=20)
+    assert len(flat.trace) == 21
+    falling = run(Parabola(), Descent(0.01), iterations=60, tolerance=1e-3, window=20)
+    assert len(falling.trace) == 61
+
+
+def test_clamp_keeps_the_picture_in_its_range():
+    objective = Parabola(start=0.9)
+    stage = Stage(objective, Descent(-3.0), 3, clamp=True)  # ascends: it would leave [0, 1] at once
+    Driver().run([lambda before: stage], 1)
+    assert objective.picture.min() == 0
+
+
+def test_the_trace_needs_no_numpy_to_be_written_as_json():
+    import json
+
+    assert json.loads(json.dumps(run(Parabola()).trace))[0]["terms"] == {"parabola": 30.0}
+
+
+def test_settings_defaults_are_the_field_s():
+    assert (Settings().history, Settings().beta1, Settings().beta2, Settings().epsilon) == (100, 0.9, 0.999, 1e-8)

@@ -1,0 +1,75 @@
+"""What is accepted, and the one line that is said of what is not."""
+
+import numpy as np
+import pytest
+from stylogram.errors import Error
+from stylogram.options import checked
+from stylogram.recipes import PRESETS
+from stylogram.tasks.stylize import Options
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sise": 3}, r"unknown option 'sise'; accepted: size, "),
+        ({"size": "large"}, r"^size: should be a valid integer.*got 'large'$"),
+        ({"size": 0}, r"^size: should be greater than or equal to 16, got 0$"),
+        ({"iterations": 0}, r"^iterations: should be greater than or equal to 1, got 0$"),
+        ({"style_weight": -1}, r"^style-weight: should be greater than or equal to 0, got -1$"),
+        ({"style_weight": "nan"}, r"^style-weight: "),
+        ({"tv_weight": "inf"}, r"^tv-weight: "),
+        ({"optimizer": "lbgfs"}, r"unknown optimizer 'lbgfs'; accepted: lbfgs, "),
+        ({"preset": "gatis"}, r"unknown preset 'gatis'; accepted: gatys, "),
+        ({"pooling": "median"}, r"^pooling: should be 'max' or 'avg', got 'median'$"),
+        ({"keep_colors": "all"}, r"^keep-colors: should be 'luminance', 'histogram' or 'linear', got 'all'$"),
+        ({"device": "cuda"}, r"unknown device 'cuda'; accepted: cpu"),
+        ({"style_layers": "conv1_1=x"}, r"the weight of layer 'conv1_1' must be a number, got 'x'"),
+        ({"style_layers": "conv1_1=-2"}, r"^style-layers \(at conv1_1\): should be greater than or equal to 0"),
+        ({"style_blend": "1,-2"}, r"^style-blend \(at 1\): should be greater than or equal to 0"),
+        ({"init_noise": 1.5}, r"^init-noise: should be less than or equal to 1"),
+        ({"learning_rate": 0}, r"^learning-rate: should be greater than 0"),
+        ({"threads": -1}, r"^threads: "),
+        ({"scales": 0}, r"^scales: "),
+        ({"seed": -1}, r"^seed: "),
+    ],
+)
+def test_a_bad_option_is_one_clear_line(given, message):
+    with pytest.raises(Error, match=message) as caught:
+        checked(Options, given)
+    assert "\n" not in str(caught.value)
+
+
+def test_layers_and_numbers_are_read_as_text_or_as_values():
+    text = checked(Options, {"style_layers": "conv1_1=2,conv2_1", "style_blend": "1, 3"})
+    values = checked(Options, {"style_layers": {"conv1_1": 2, "conv2_1": 1}, "style_blend": (1, 3)})
+    names = checked(Options, {"style_layers": ["conv1_1=2", "conv2_1"]})
+    assert text.style_layers == values.style_layers == names.style_layers == {"conv1_1": 2.0, "conv2_1": 1.0}
+    assert text.style_blend == values.style_blend == (1.0, 3.0)
+
+
+def test_what_is_given_goes_over_the_preset():
+    recipe = checked(Options, {"preset": "gatys", "style_weight": 7, "history": 5}).recipe()
+    assert (recipe.style_weight, recipe.optimiser.history) == (7, 5)
+    assert recipe.content_layers == PRESETS["gatys"].content_layers
+    assert recipe.iterations == (500, 200)
+
+
+def test_iterations_and_scales():
+    def iterations(**given):
+        return checked(Options, given).recipe().iterations
+
+    assert iterations(preset="gatys", iterations=9) == (9, 9)
+    assert iterations(preset="gatys", scales=1) == (500,)
+    assert iterations(iterations=40, scales=3) == (40, 40, 40)
+
+
+def test_another_optimizer_takes_its_own_learning_rate():
+    """The preset's 100 · 0.96^(k/100) is for its gradient descent; L-BFGS with it would leap."""
+    recipe = checked(Options, {"preset": "keras", "optimizer": "lbfgs"}).recipe()
+    assert (recipe.optimiser.learning_rate, recipe.optimiser.decay) == (None, 1.0)
+    same = checked(Options, {"preset": "keras", "optimizer": "sgd"}).recipe()
+    assert (same.optimiser.learning_rate, same.optimiser.decay) == (100.0, 0.96)
+
+
+def test_an_array_as_initial_picture_is_an_option_too():
+    assert checked(Options, {"init": np.zeros((20, 20, 3), np.uint8)}).recipe().init == "content"
