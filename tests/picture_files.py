@@ -1,4 +1,4 @@
-"""For the tests of pictures: files made by Pillow and tifffile, which know nothing of ours, and what errors must be like."""
+"""For the tests of pictures: files by Pillow and tifffile, which know nothing of ours, and what an error must be."""
 
 import io
 import os

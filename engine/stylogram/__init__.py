@@ -7,6 +7,7 @@
 Every task is a function of its own name: `stylogram.stylize`, ... Bad input raises `stylogram.Error`.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .errors import Error
@@ -26,12 +27,9 @@ _HOMES = {"Diverged": "driver", "Interrupted": "driver", "Progress": "driver", "
 
 def __getattr__(name: str) -> Any:
     """Tasks and types are imported when they are first asked for: `import stylogram` alone is quick."""
-    import importlib
-
-    from . import tasks
-
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    if name in tasks.names():
-        return getattr(tasks.load(name), name)
+    # No `from . import tasks` here: that would ask this function for `tasks`.
+    if name not in ("tasks", "__path__") and name in importlib.import_module(f"{__name__}.tasks").names():
+        return getattr(importlib.import_module(f"{__name__}.tasks.{name}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

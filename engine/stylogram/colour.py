@@ -82,11 +82,11 @@ def match_linear(source: Array, reference: Array) -> Floats:
 
 def _matched(source: Array, reference: Array) -> Array:
     """One channel of `match_histogram`."""
-    _, index, counts = np.unique(source.ravel(), return_inverse=True, return_counts=True)
+    values, counts = np.unique(source, return_counts=True)
     ranks = (np.cumsum(counts) - counts / 2) / source.size
-    goal = np.sort(reference.ravel()).astype(np.float64)
-    values = np.interp(ranks, (np.arange(goal.size) + 0.5) / goal.size, goal)
-    return values[index].reshape(source.shape)
+    goal = np.sort(reference, axis=None)
+    matched = np.interp(ranks, (np.arange(goal.size) + 0.5) / goal.size, goal)
+    return np.interp(source, values, matched)
 
 
 def _moments(pixels: Array) -> tuple[Array, Array]:

@@ -94,8 +94,6 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         if marker == 0x01:  # TEM stands alone
             continue
         (length,) = struct.unpack_from(">H", data, at)
-        if at + length > len(data):
-            break
         yield marker, data[at + 2 : at + length]
         at += length
     raise DamagedError("it ends before its end-of-image marker")

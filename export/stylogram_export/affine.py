@@ -75,7 +75,7 @@ def _scale_weights(
 
 
 def _batch_normalization(
-    node: onnx.NodeProto, i: int, fixed: dict[str, onnx.TensorProto], channels: int, rank: int
+    node: onnx.NodeProto, i: int, fixed: dict[str, onnx.TensorProto], *_sizes: int
 ) -> Affine | None:
     stated = attributes(node)
     alone = [name for name in node.output if name] == [node.output[0]]
@@ -111,8 +111,8 @@ def _arithmetic(combine: Callable[[Array, int], Affine | None]) -> Callable[...,
 
 RULES: dict[str, Callable[..., Affine | None]] = {
     "BatchNormalization": _batch_normalization,
-    "Mul": _arithmetic(lambda c, i: (c, np.zeros_like(c))),
-    "Add": _arithmetic(lambda c, i: (np.ones_like(c), c)),
+    "Mul": _arithmetic(lambda c, _: (c, np.zeros_like(c))),
+    "Add": _arithmetic(lambda c, _: (np.ones_like(c), c)),
     "Sub": _arithmetic(lambda c, i: (np.ones_like(c), -c) if i == 0 else (-np.ones_like(c), c)),
     "Div": _arithmetic(lambda c, i: (1 / c, np.zeros_like(c)) if i == 0 else None),
 }

@@ -51,7 +51,7 @@ def fold(graph: onnx.GraphProto) -> bool:
 
 
 def fold_shapes(graph: onnx.GraphProto, known: Mapping[str, onnx.ValueInfoProto]) -> bool:
-    """Replaces Shape, Size, and picks out of a Shape, where the sizes asked for are known; says whether there was one."""
+    """Replaces Shape, Size, and picks out of a Shape, where the sizes asked for are known; says whether it did."""
     sizes: dict[str, list[int | None]] = {}
     kept = []
     for node in graph.node:
@@ -100,4 +100,3 @@ def _shape_value(node: onnx.NodeProto, value: onnx.ValueInfoProto) -> tuple[list
     stated = attributes(node)
     part: Sequence[int | None] = shape[slice(stated.get("start", 0), stated.get("end"))]
     return list(part), (len(part),)
-

@@ -184,6 +184,13 @@ def with_pooling(network: Network, pooling: str) -> Network:
     return replace(network, model=model, provenance={**network.provenance, "pooling": pooling})
 
 
+def adapted(network: Network, preprocess: str | None = None, pooling: str | None = None) -> Network:
+    """The network with another preprocessing (by name) or pooling than its own, where one is given."""
+    if preprocess is not None:
+        network = replace(network, preprocess=named(preprocess), assumed_preprocess=False)
+    return with_pooling(network, pooling) if pooling else network
+
+
 def _pool_without_dilations(node: onnx.NodeProto) -> None:
     """AveragePool has dilations only since opset 19; all 1 they mean nothing."""
     for attribute in [a for a in node.attribute if a.name == "dilations"]:

@@ -78,7 +78,7 @@ def _pads(node: onnx.NodeProto, win: Window, mode: str, shape: Shape | None) -> 
     if mode == "VALID":
         return [0] * 2 * win.rank
     if node.op_type == "ConvTranspose":
-        totals = _transposed(node, win, mode, shape)
+        totals = _transposed(node, win, shape)
     else:
         totals = [_same(win, i, None if shape is None else shape[i + 2]) for i in range(win.rank)]
     if None in totals:
@@ -101,7 +101,7 @@ def _same(win: Window, axis: int, size: int | None) -> int | None:
     return max((math.ceil(size / stride) - 1) * stride + extent - size, 0)
 
 
-def _transposed(node: onnx.NodeProto, win: Window, mode: str, shape: Shape | None) -> list[int | None]:
+def _transposed(node: onnx.NodeProto, win: Window, shape: Shape | None) -> list[int | None]:
     stated = attributes(node)
     extra = stated.get("output_padding") or [0] * win.rank
     totals: list[int | None] = []
@@ -118,3 +118,9 @@ def _set(node: onnx.NodeProto, pads: Sequence[int]) -> None:
     kept = [a for a in node.attribute if a.name not in ("auto_pad", "pads", "output_shape")]
     replace(node.attribute, kept)
     node.attribute.append(onnx.helper.make_attribute("pads", list(pads)))
+
+
+def sides(pads: Sequence[int]) -> list[int]:
+    """ONNX pads (all before, then all after) in PyTorch's order: the last axis first, before and after in turn."""
+    rank = len(pads) // 2
+    return [side for i in reversed(range(rank)) for side in (pads[i], pads[i + rank])]

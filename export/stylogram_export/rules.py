@@ -27,9 +27,39 @@ RELU_MODES = ("gradient", "deconvnet", "guided")
 
 # The derivative is zero wherever there is one: these block the way back, and that is no mistake.
 ZERO = frozenset(
-    """And ArgMax ArgMin BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Constant ConstantOfShape Equal EyeLike Floor
-    Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual NonZero Not OneHot Or RandomNormalLike RandomUniformLike Range
-    Round Shape Sign Size Xor""".split()
+    (
+        "And",
+        "ArgMax",
+        "ArgMin",
+        "BitwiseAnd",
+        "BitwiseNot",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Ceil",
+        "Constant",
+        "ConstantOfShape",
+        "Equal",
+        "EyeLike",
+        "Floor",
+        "Greater",
+        "GreaterOrEqual",
+        "IsInf",
+        "IsNaN",
+        "Less",
+        "LessOrEqual",
+        "NonZero",
+        "Not",
+        "OneHot",
+        "Or",
+        "RandomNormalLike",
+        "RandomUniformLike",
+        "Range",
+        "Round",
+        "Shape",
+        "Sign",
+        "Size",
+        "Xor",
+    )
 )
 
 # No rule can be right for these: why, for the message.

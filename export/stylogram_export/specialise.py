@@ -1,8 +1,8 @@
 """A prepared model for one size of picture, or for every size."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
-import numpy as np
 import onnx
 
 from .errors import Error
@@ -99,9 +99,10 @@ def _misfits(model: onnx.ModelProto, known: Mapping[str, onnx.ValueInfoProto]) -
 
 def _reshapes(got: Shape, wanted: Array) -> bool:
     sizes = [got[i] if n == 0 and i < len(got) else int(n) for i, n in enumerate(wanted)]
-    if None in got or None in sizes:
+    closed = [n for n in (*got, *sizes) if n is not None]
+    if len(closed) < len(got) + len(sizes):
         return True
-    whole, part = int(np.prod(got, dtype=np.int64)), int(np.prod([n for n in sizes if n != -1], dtype=np.int64))
+    whole, part = math.prod(closed[: len(got)]), math.prod(n for n in closed[len(got) :] if n != -1)
     return (part > 0 and whole % part == 0) if -1 in sizes else whole == part
 
 

@@ -196,8 +196,8 @@ class Step:
     def positive(self, x: str) -> str:
         """[x > 0] as 0.0 and 1.0.
 
-        A HardSigmoid so steep that it is a step: unlike Greater and Where it keeps ONNX Runtime's blocked layout, and is
-        three times as fast. In half precision, where the slope would overflow, sign and ReLU do the same.
+        A HardSigmoid so steep that it is a step: unlike Greater and Where it keeps ONNX Runtime's blocked layout, and
+        is three times as fast. In half precision, where the slope would overflow, sign and ReLU do the same.
         """
         if self.dtype == np.float16:
             return self.op("Relu", self.op("Sign", x, name="sign"), name="mask")

@@ -107,6 +107,13 @@ def test_truncated_is_said_to_be_truncated() -> None:
         refused_bytes(data[: len(data) // 2], "truncated", headers.inspect(data).format, name=name)
 
 
+def test_a_webp_chunk_longer_than_its_file() -> None:
+    data = bytearray(WHOLE["webp"])
+    refused_bytes(bytes(data[:-2]), f"it declares {len(data)} bytes and has {len(data) - 2}")
+    struct.pack_into("<I", data, 16, len(data))
+    refused_bytes(bytes(data), "chunk VP8  ends early")
+
+
 def test_a_damaged_png_chunk_is_found_by_its_checksum() -> None:
     data = bytearray(WHOLE["png"])
     data[data.index(b"IDAT") + 20] ^= 1

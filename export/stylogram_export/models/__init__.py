@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from ..layers import Layers
 from ..network import POOLINGS, Network
 from ..preprocess import PREPROCESS, Preprocess
 
-Tensors = Mapping[str, NDArray[np.float32]]
+Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..preprocess import PREPROCESS
-from . import Architecture, vgg
+from . import vgg
 
 COUNTS = (2, 2, 2, 2, 1)
 WIDTHS = (32, 64, 128, 128, 128)
@@ -41,7 +41,8 @@ def picture(side: int) -> Array:
     noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((3, side, side))) / frequency, (side, side))
     mixed = noise + 2 * noise.mean(0)  # colours of photographs go together
     spread = 0.25 * (mixed - mixed.mean((1, 2), keepdims=True)) / mixed.std((1, 2), keepdims=True)
-    return np.clip(0.45 + spread, 0, 1)[None]
+    made: Array = np.clip(0.45 + spread, 0, 1)[None]
+    return made
 
 
 def _convolved(x: Array, weights: Array) -> Array:

@@ -1,10 +1,11 @@
 """AveragePool: y = sum over a window / count; dx = dy / count, spread over the window.
 
-Spreading is a ConvTranspose with one filter of ones a channel, 1/count in its weights. Where pads are not counted, windows
-at the border have counts of their own: these divide dy first.
+Spreading is a ConvTranspose with one filter of ones a channel, 1/count in its weights. Where pads are not counted,
+windows at the border have counts of their own: these divide dy first.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +49,8 @@ def _counts(step: Step, win: Window) -> Array:
     return total
 
 
-def _case(x: tuple[int, ...], title: str, torch: bool = True, **stated: object) -> Example:
-    def same(t, x):  # type: ignore[no-untyped-def]  # torch's types are not known here
+def _case(x: tuple[int, ...], title: str, torch: bool = True, **stated: Any) -> Example:
+    def same(t: Any, x: Any) -> Any:
         rank = len(stated["kernel_shape"])
         pads = stated.get("pads", [0] * 2 * rank)
         pool = getattr(t.nn.functional, f"avg_pool{rank}d")

@@ -17,5 +17,5 @@ def vjp(step: Step) -> Gradients:
 examples = [
     Example("Concat", [(2, 3, 4, 5), (2, 1, 4, 5)], {"axis": 1}, torch=lambda t, a, b: t.cat([a, b], 1)),
     Example("Concat", [(2, 3), draw(2, 4), (2, 1)], {"axis": -1}, torch=lambda t, *x: t.cat(x, -1), title="constant"),
-    Example("Concat", [(2, 3, 1, 2)], {"axis": 0}, torch=lambda t, a: a * 1, title="one"),
+    Example("Concat", [(2, 3, 1, 2)], {"axis": 0}, torch=lambda _, a: a * 1, title="one"),
 ]

@@ -4,10 +4,12 @@ At stride 1 this is itself a Conv with pads d(k - 1) - p, which ONNX Runtime run
 the few channels of a picture.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ..graph import Array
-from ..padding import Window, require_pads, window
+from ..padding import Window, require_pads, sides, window
 from ..rules import Example, draw
 from ..step import Step
 
@@ -50,7 +52,7 @@ def _transposed(step: Step, win: Window, group: int) -> str:
 def spread(step: Step, gy: str, win: Window, weight: str, group: int) -> str:
     """ConvTranspose onto exactly the input's size, cropped at run time if that is open."""
     sizes, made = step.shape()[2:], step.shape_y()[2:]
-    stated = {
+    stated: dict[str, Any] = {
         "kernel_shape": win.kernel,
         "strides": win.strides,
         "dilations": win.dilations,
@@ -63,7 +65,9 @@ def spread(step: Step, gy: str, win: Window, weight: str, group: int) -> str:
     ]
     rest = [r for r in reach if r is not None]
     if len(rest) == win.rank:
-        return step.op("ConvTranspose", gy, weight, output_padding=rest, **stated)
+        # Beyond the input's end lie nothing but pads (less is left than a stride) or what ceil_mode reached.
+        stated["pads"] = [*win.before, *(a + max(-r, 0) for a, r in zip(win.after, rest, strict=True))]
+        return step.op("ConvTranspose", gy, weight, output_padding=[max(r, 0) for r in rest], **stated)
     if set(win.strides) == {1}:
         return step.op("ConvTranspose", gy, weight, **stated)
     stated["output_padding"] = [s - 1 for s in win.strides]
@@ -72,17 +76,17 @@ def spread(step: Step, gy: str, win: Window, weight: str, group: int) -> str:
     return step.op("Slice", whole, step.ints(*[0] * win.rank), ends, step.ints(*range(2, 2 + win.rank)))
 
 
-def _case(x: tuple[int, ...], w: tuple[int, ...], title: str, bias: bool = False, **stated: object) -> Example:
-    def same(t, x, w, b=None):  # type: ignore[no-untyped-def]  # torch's types are not known here
+def _case(x: tuple[int, ...], w: tuple[int, ...], title: str, bias: bool = False, **stated: Any) -> Example:
+    def same(t: Any, x: Any, w: Any, b: Any = None) -> Any:
         rank = w.ndim - 2
-        pads = stated.get("pads", [0] * 2 * rank)
-        spaces = [side for i in reversed(range(rank)) for side in (pads[i], pads[i + rank])]
+        padded = t.nn.functional.pad(x, sides(stated.get("pads", [0] * 2 * rank)))
         conv = getattr(t.nn.functional, f"conv{rank}d")
         words = {"strides": "stride", "dilations": "dilation", "group": "groups"}
         given = {word: stated[name] for name, word in words.items() if name in stated}
-        return conv(t.nn.functional.pad(x, spaces), w, b, **given)
+        return conv(padded, w, b, **given)
 
-    inputs = [x, draw(*w, seed=1), *([draw(w[0], seed=2)] if bias else [])]
+    inputs: list[tuple[int, ...] | Array] = [x, draw(*w, seed=1)]
+    inputs += [draw(w[0], seed=2)] if bias else []
     known = "auto_pad" not in stated
     return Example("Conv", inputs, stated, torch=same if known else None, title=title)
 

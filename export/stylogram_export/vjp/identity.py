@@ -17,7 +17,7 @@ def vjp(step: Step) -> str:
 
 
 examples = [
-    Example("Identity", [(2, 3, 4, 5)], torch=lambda t, x: x * 1),
-    Example("Dropout", [(2, 3, 4, 5), np.asarray(0.5, np.float32)], torch=lambda t, x, r: x * 1),
+    Example("Identity", [(2, 3, 4, 5)], torch=lambda _, x: x * 1),
+    Example("Dropout", [(2, 3, 4, 5), np.asarray(0.5, np.float32)], torch=lambda _, x, _r: x * 1),
     Example("Dropout", [(2, 3, 4, 5), None, np.asarray(False)], title="mode said"),
 ]

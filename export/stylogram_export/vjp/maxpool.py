@@ -3,7 +3,9 @@
 The backward graph finds the maxima again: asking the forward for them would cost it ONNX Runtime's blocked layout.
 """
 
-from ..padding import Window, require_pads, window
+from typing import Any
+
+from ..padding import Window, require_pads, sides, window
 from ..rules import Example
 from ..step import Step
 
@@ -39,14 +41,13 @@ def _unpooled(step: Step, win: Window, where: str) -> str:
     return step.op("MaxUnpool", step.gy, where, kernel_shape=last, strides=win.strides, pads=pads)
 
 
-def _case(x: tuple[int, ...], title: str, levels: int = 0, torch: bool = True, **stated: object) -> Example:
-    def same(t, x):  # type: ignore[no-untyped-def]  # torch's types are not known here
+def _case(x: tuple[int, ...], title: str, levels: int = 0, torch: bool = True, **stated: Any) -> Example:
+    def same(t: Any, x: Any) -> Any:
         kernel = stated["kernel_shape"]
         rank = len(kernel)
         pool = getattr(t.nn.functional, f"max_pool{rank}d")
         pads = stated.get("pads", [0] * 2 * rank)
-        spaces = [side for i in reversed(range(rank)) for side in (pads[i], pads[i + rank])]
-        padded = t.nn.functional.pad(x, spaces, value=-float("inf"))
+        padded = t.nn.functional.pad(x, sides(pads), value=-float("inf"))
         words = {"strides": "stride", "dilations": "dilation", "ceil_mode": "ceil_mode"}
         given = {word: stated.get(name, 1) for name, word in words.items()}
         return pool(padded, kernel, **(given | {"ceil_mode": bool(stated.get("ceil_mode", 0))}))

@@ -1,7 +1,7 @@
 """Weight files as networks. Every module of this directory reads one format and is found by scanning it.
 
-Such a module declares `NAME`, `recognise(head, path)` (by the file's content) and `load(path)`, which gives Weights, or,
-as an ONNX file does, a whole Network. Modules that start with an underscore are what several formats share.
+Such a module declares `NAME`, `recognise(head, path)` (by the file's content) and `load(path)`, which gives Weights,
+or, as an ONNX file does, a whole Network. Modules that start with an underscore are what several formats share.
 """
 
 import importlib
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import models
 from ..errors import Error
-from ..network import Network, with_pooling
+from ..network import Network, adapted
 from ..preprocess import Preprocess, named
 
 HEAD = 1024  # bytes that recognise() is given
@@ -25,13 +25,13 @@ HEAD = 1024  # bytes that recognise() is given
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors by canonical names: "conv1_1.weight" (O,I,H,W) and "conv1_1.bias" (O), float32.
+    """Tensors by canonical names, as the file has them: "conv1_1.weight" (O,I,H,W) and "conv1_1.bias" (O).
 
     `preprocess`: what the file or its format says that the network expects, None if nothing does; the first layer's
     channels are in the order that it states. `architecture`: the one whose names these are.
     """
 
-    tensors: Mapping[str, NDArray[np.float32]]
+    tensors: Mapping[str, NDArray[Any]]
     preprocess: Preprocess | None
     architecture: str
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -73,17 +73,26 @@ def load_any(
     path = Path(path)
     found = _format_of(path).load(path)
     if isinstance(found, Network):
-        found = found if chosen is None else replace(found, preprocess=chosen, assumed_preprocess=False)
-        return with_pooling(found, pooling) if pooling else found
+        return adapted(found, preprocess, pooling)
     if architecture not in (None, found.architecture):
         raise Error(f"{path}: weights of {architecture} are needed, got those of {found.architecture}")
-    tensors = {name: value for name, value in found.tensors.items() if classifier or not name.startswith("fc")}
+    kept = {name: value for name, value in found.tensors.items() if classifier or not name.startswith("fc")}
+    tensors = {name: _checked(path, name, value) for name, value in kept.items()}
     facts = {"file": path.name, **found.provenance}
     try:
         made = models.network(found.architecture, tensors, pooling, 0, chosen or found.preprocess, facts)
     except Error as error:
         raise Error(f"{path}: {error}") from error
     return replace(made, name=path.stem, assumed_preprocess=chosen is None and found.preprocess is None)
+
+
+def _checked(path: Path, name: str, value: NDArray[Any]) -> NDArray[np.float32]:
+    """The tensor as contiguous float32. Raises Error if it is no weights at all, or broken ones."""
+    if not np.issubdtype(value.dtype, np.floating):
+        raise Error(f"{path}: {name} must be floating-point numbers, got {value.dtype}")
+    if not np.isfinite(value).all():
+        raise Error(f"{path}: {name} has NaN or infinity in it")
+    return np.ascontiguousarray(value, np.float32)
 
 
 def _format_of(path: Path) -> Format:

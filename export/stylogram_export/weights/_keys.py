@@ -1,7 +1,7 @@
 """The names that programs give VGG's tensors, as ours; and what several formats share."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,11 @@ def missing(library: str, path: Path, extra: str = "weights") -> Error:
 
 
 def weights(path: Path, tensors: Tensors, preprocess: Preprocess | None, **provenance: str) -> Weights:
-    """Weights of tensors with canonical names: float32, their architecture recognised."""
-    made: dict[str, NDArray[np.float32]] = {}
-    for name, value in tensors.items():
-        if not np.issubdtype(value.dtype, np.floating) or not np.isfinite(value).all():
-            raise Error(f"{path}: {name} must be finite floating-point numbers, got {value.dtype}{_bad(value)}")
-        made[name] = np.ascontiguousarray(value, np.float32)
+    """Weights of tensors with canonical names, their architecture recognised."""
     try:
-        return Weights(made, preprocess, recognise(made), provenance)
+        return Weights(tensors, preprocess, recognise(tensors), provenance)
     except Error as error:
         raise Error(f"{path}: {error}") from error
-
-
-def _bad(value: NDArray[Any]) -> str:
-    return " with NaN or infinity" if np.issubdtype(value.dtype, np.floating) else ""
 
 
 def is_canonical(tensors: Tensors) -> bool:
@@ -104,8 +95,3 @@ def _plain(tensors: Mapping[str, NDArray[Any]], number: int, normalised: bool) -
 def oihw(kernel: NDArray[Any]) -> NDArray[Any]:
     """(H,W,I,O), as TensorFlow and MatConvNet store it, to (O,I,H,W)."""
     return kernel.transpose(3, 2, 0, 1)
-
-
-def fc_name(position: int, names: Sequence[str] = ("fc6", "fc7", "fc8")) -> str:
-    """The classifier's layer at that position."""
-    return names[position]

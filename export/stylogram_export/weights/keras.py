@@ -1,4 +1,4 @@
-"""Keras' .h5 (vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5): block1_conv1, weights H×W×in×out, BGR minus the mean."""
+"""Keras' .h5 (vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5): block1_conv1, H×W×in×out, BGR minus the mean."""
 
 from pathlib import Path
 from typing import Any

@@ -61,8 +61,7 @@ def _tensors(path: Path, layer: Any) -> dict[str, NDArray[Any]]:
 
 def _mean(path: Path, content: dict[str, Any]) -> tuple[float, float, float]:
     """meta.normalization.averageImage, or normalization.averageImage in older files: a colour, or a picture of it."""
-    holder = content["meta"] if "meta" in content else None
-    normalization = getattr(holder, "normalization", None)
+    normalization = getattr(content.get("meta"), "normalization", None)
     normalization = content.get("normalization") if normalization is None else normalization
     average = getattr(normalization, "averageImage", None)
     if average is None or np.size(average) % 3:

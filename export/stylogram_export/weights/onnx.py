@@ -6,12 +6,13 @@ from ..network import Network
 from ..network import load as load_network
 
 NAME = "ONNX (.onnx)"
-IR_VERSION, DOMAIN, TEXTS, GRAPH = 0x08, 0x22, (0x12, 0x1A, 0x22, 0x32), 0x3A  # tags of ModelProto's fields
+IR_VERSION = 0x08  # tags of ModelProto's fields: number · 8 + wire type
+OTHERS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72)  # producer, version, domain, ..., graph, opset, metadata
 
 
 def recognise(head: bytes, path: Path) -> bool:
     """ir_version first, as every writer puts it, then another field of a model; or the file's name says it."""
-    starts = len(head) > 2 and head[0] == IR_VERSION and head[1] < 0x80 and head[2] in (*TEXTS, GRAPH, 0x28, 0x42)
+    starts = len(head) > 2 and head[0] == IR_VERSION and head[1] < 0x80 and head[2] in OTHERS
     return starts or path.suffix.lower() == ".onnx"
 
 
