@@ -76,7 +76,7 @@ def model_of(example: Example, dtype: type[np.floating[Any]]) -> tuple[onnx.Mode
     outputs = [f"y{i}" for i in range(example.outputs)]
     nodes.append(helper.make_node(example.op, names, outputs, **example.attributes))
     picture = helper.make_tensor_value_info("x", kind, shapes[0] if direct else (1, 1, 1, total))
-    values = [helper.make_tensor_value_info(name, kind, None) for name in outputs]
+    values = [helper.make_tensor_value_info(name, example.attributes.get("to", kind), None) for name in outputs]
     graph = helper.make_graph(nodes, "example", [picture], values, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), outputs
 

@@ -28,7 +28,7 @@ void gram(const GramShape& shape, const float* features, float* out, Stream stre
 /// `gram` (N, C, C) is set to G; gradient (N, C, P) is set, or added to; value (N) is added to, in double.
 struct GramLoss {
   const float* features;
-  const float* target;   // (N, C, C), A
+  const float* target;   // (N, C, C), A, symmetric
   const double* scale;   // (N)
   const double* offset;  // (N)
   float* gram;

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from . import __version__, commands, tasks
 from .errors import Error
-from .monitor import Monitor
+from .monitor import InterruptedRun, Monitor
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -52,8 +52,8 @@ def task_command(module: types.ModuleType) -> click.Command:
         inputs = [list(value) if isinstance(value, tuple) else value for value in map(given.pop, module.ARGUMENTS)]
         chosen = {name: value for name, value in given.items() if value not in (None, ())}
         function = getattr(module, module.__name__.rpartition(".")[2])
-        with Monitor(output, trace, plot, save_every, quiet) as monitor:
-            monitor.run(lambda callback: function(*inputs, callback=callback, **chosen))
+        monitor = Monitor(output, trace, plot, save_every, quiet)
+        monitor.run(lambda callback: function(*inputs, callback=callback, **chosen))
 
     summary = (module.__doc__ or "").partition("\n\n")[0].partition(": ")[2]
     return click.Command(
@@ -112,8 +112,11 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(error.format_message())
     except Error as error:
         return _fail(str(error))
-    except (KeyboardInterrupt, click.Abort) as error:
-        print(f"interrupted: {str(error) or 'nothing was made yet'}", file=sys.stderr)
+    except InterruptedRun as interruption:
+        print(interruption, file=sys.stderr)
+        return 130
+    except click.Abort:
+        print("interrupted: nothing was made yet", file=sys.stderr)
         return 130
     return status if isinstance(status, int) else 0
 

@@ -86,7 +86,7 @@ def _matched(source: Array, reference: Array) -> Array:
     ranks = (np.cumsum(counts) - counts / 2) / source.size
     goal = np.sort(reference, axis=None)
     matched = np.interp(ranks, (np.arange(goal.size) + 0.5) / goal.size, goal)
-    return np.interp(source, values, matched)
+    return np.asarray(np.interp(source, values, matched))
 
 
 def _moments(pixels: Array) -> tuple[Array, Array]:

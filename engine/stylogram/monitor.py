@@ -4,16 +4,19 @@ import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from . import driver, pictures
 from .errors import Error
 from .files import atomic, check_output
 from .result import Result
+
+
+class InterruptedRun(Exception):  # noqa: N818 -- Ctrl-C is no error
+    """Ctrl-C; says what was kept."""
 
 
 class Monitor:
@@ -31,7 +34,7 @@ class Monitor:
         self._quiet = quiet
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = _bar(self._console)
-        self._task = None
+        self._task: TaskID | None = None
         self._check()
 
     def _check(self) -> None:
@@ -43,39 +46,34 @@ class Monitor:
             if importlib.util.find_spec("matplotlib") is None:
                 raise Error("--plot needs matplotlib, which is not installed: pip install 'stylogram[plot]'")
 
-    def __enter__(self) -> "Monitor":
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
     def run(self, task: Callable[[driver.Callback], Result]) -> None:
         """Call `task` with the callback that shows progress, and write what it returns."""
         try:
-            result = task(self._look)
+            with self._bar:
+                result = task(self._look)
         except driver.Diverged as stopped:
-            raise Error(f"{stopped}{self._kept(stopped.result)}") from stopped
+            raise Error(f"{stopped}{self._kept(stopped.result, '; the last good picture')}") from stopped
         except driver.Interrupted as stopped:
-            raise KeyboardInterrupt(f"the best picture so far{self._kept(stopped.result, '')}") from stopped
-        self._bar.stop()
-        for note in result.notes:
+            raise InterruptedRun(f"interrupted: the best picture so far{self._kept(stopped.result)}") from stopped
+        for note in self._notes(result):
             self._console.print(f"note: {note}", markup=False)
         self._write(result)
         height, width = result.exact.shape[:2]
-        last = result.trace[-1]
-        self._console.print(
-            f"{self._output}: {width}x{height}, loss {result.loss:.4g}, {last['seconds']:.1f} s", markup=False
-        )
+        seconds = result.trace[-1]["seconds"]
+        self._console.print(f"{self._output}: {width}x{height}, loss {result.loss:.4g}, {seconds:.1f} s", markup=False)
 
-    def _kept(self, result: Result | None, joint: str = "; the last good picture") -> str:
+    def _notes(self, result: Result) -> list[str]:
+        suffix = self._output.suffix.lower()
+        if result.alpha is None or pictures.WRITERS[suffix].alpha:
+            return list(result.notes)
+        return [*result.notes, f"{suffix} has no alpha: the content's is left out"]
+
+    def _kept(self, result: Result | None, what: str = "") -> str:
         if result is None or not result.trace:
             return ""
         self._write(result)
         last = result.trace[-1]
-        return f"{joint} is in {self._output} (scale {last['scale']}, iteration {last['iteration']})"
+        return f"{what} is in {self._output} (scale {last['scale']}, iteration {last['iteration']})"
 
     def _write(self, result: Result) -> None:
         result.save(self._output)

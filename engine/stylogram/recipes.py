@@ -25,7 +25,7 @@ class Recipe:
     content_layers: tuple[str, ...] | None = None
     style_layers: tuple[str, ...] | None = None
     content_weight: float = 1.0
-    style_weight: float = 50.0
+    style_weight: float = 24.0
     tv_weight: float = 5.0
     style_loss: str = "gram"
     style_normalization: str = "relative"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
+from .broadcast import unbroadcast
 from .errors import Error, one_of
 from .graph import FLOATS, IR_VERSION, OPSET, cut, describe, dims, fresh, inferred, names, needed, pictures, rebuild
 from .prepare import prepare
@@ -112,44 +113,7 @@ def _ruled(step: Step) -> Gradients:
     for i in wanted:
         if i not in found:
             raise Error(f"{describe(node)}: no rule for the gradient of its input {i}, which depends on the picture")
-    return {i: _unbroadcast(step, found[i], i) if rule.broadcasts else found[i] for i in wanted}
-
-
-def _unbroadcast(step: Step, gradient: str, i: int) -> str:
-    """Sums a gradient shaped like the output back to the shape of input `i`."""
-    x, y = step.shape(i), step.shape_y()
-    extra = len(y) - len(x)
-    aligned = list(enumerate(x, start=extra))
-    summed = [*range(extra), *(axis for axis, size in aligned if size == 1 and y[axis] != 1)]
-    if summed:
-        gradient = step.op("ReduceSum", gradient, step.ints(*summed), name="sum", keepdims=1)
-    if any(size is None and y[axis] != 1 for axis, size in aligned) and not _alone(step, i):
-        gradient = _sum_open(step, gradient, i)
-    return step.reshape(gradient, i) if extra else gradient
-
-
-def _alone(step: Step, i: int) -> bool:
-    """Whether no other input can stretch this one: all others are constants with known sizes of 1, or it itself."""
-    x, mine = step.shape(i), step.node.input[i]
-    for j, name in enumerate(step.node.input):
-        if name in ("", mine):
-            continue
-        other = (1,) * (len(x) - len(step.shape(j))) + step.shape(j)
-        if len(other) > len(x) or any(a is None and b != 1 for a, b in zip(x, other, strict=True)):
-            return False
-    return True
-
-
-def _sum_open(step: Step, gradient: str, i: int) -> str:
-    """Sums over the axes on which the sizes turn out to differ at run time."""
-    own, whole = step.op("Shape", step.x(i), name="own"), step.op("Shape", step.y(), name="whole")
-    extra = len(step.shape_y()) - len(step.shape(i))
-    if extra:
-        own = step.op("Concat", step.ints(*[1] * extra), own, name="own", axis=0)
-        whole = step.op("Shape", gradient, name="whole")
-    differ = step.op("Not", step.op("Equal", own, whole, name="equal"), name="differ")
-    axes = step.op("Reshape", step.op("NonZero", differ, name="axes"), step.ints(-1), name="axes")
-    return step.op("ReduceSum", gradient, axes, name="sum", keepdims=1, noop_with_empty_axes=1)
+    return {i: unbroadcast(step, found[i], i) if rule.broadcasts else found[i] for i in wanted}
 
 
 def _forward(

@@ -228,7 +228,7 @@ class _Graph:
         for index, node in enumerate(self.nodes):
             weighted += node.op_type in _WEIGHTED
             if index in kept and self._is_layer(node):
-                if found and found[-1][0] == weighted:
+                if found and found[-1][0] == weighted and self.stride(found[-1][1]) == self.stride(node.output[0]):
                     found.pop()  # nothing was weighted since: this one stands for both
                 found.append((weighted, node.output[0]))
         return [tensor for _, tensor in found if not self._is_bottleneck(tensor)]

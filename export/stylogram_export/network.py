@@ -247,6 +247,8 @@ def export(
     chosen = {tap: network.layers.tensor(tap) for tap in taps}
     if not chosen:
         raise Error(f"export needs at least one layer; accepted: {', '.join(network.layers.names)}")
+    if not directory.is_dir() and not directory.parent.is_dir():
+        raise Error(f"cannot make the directory {directory}: {directory.parent} is not a directory")
     tensors = list(dict.fromkeys(chosen.values()))
     derivative = differentiate(folded(network, tensors), tensors, tuple(shape))
     try:

@@ -1,5 +1,6 @@
 """What a gradient rule sees: one node on the way back, and the backward graph that it adds to."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -166,10 +167,17 @@ class Step:
 
     def shape_of(self, i: int = 0) -> str:
         """Input `i`'s shape as an int64 tensor: a constant where it is known, else taken from the saved activation."""
-        sizes = [size for size in self.shape(i) if size is not None]
-        if len(sizes) == len(self.shape(i)):
-            return self.ints(*sizes)
-        return self.op("Shape", self.x(i), name="shape")
+        return self._shape_of(self.node.input[i])
+
+    def count(self, *axes: int) -> str:
+        """The product of some sizes of input 0, as a number."""
+        sizes = [self.shape()[axis] for axis in axes]
+        closed = [size for size in sizes if size is not None]
+        if len(closed) == len(sizes):
+            return self.const(math.prod(closed))
+        picked = self.op("Gather", self.shape_of(), self.ints(*axes), name="sizes")
+        product = self.op("ReduceProd", picked, name="count", keepdims=0)
+        return self.op("Cast", product, name="count", to=self.element_type(self.node.output[0]))
 
     def reshape(self, gradient: str, i: int = 0) -> str:
         """A gradient in the shape of input `i`."""
@@ -178,6 +186,10 @@ class Step:
     def zeros(self, i: int = 0) -> str:
         """Zeros in the shape of input `i`."""
         return self.op("ConstantOfShape", self.shape_of(i), name="zeros", value=self.scalar(0))
+
+    def zeros_y(self, i: int = 0) -> str:
+        """Zeros in the shape of output `i`."""
+        return self.op("ConstantOfShape", self._shape_of(self.node.output[i]), name="zeros", value=self.scalar(0))
 
     def mul(self, a: str, b: str, *more: str, name: str = "gx") -> str:
         """a · b · ..."""
@@ -203,5 +215,11 @@ class Step:
             return self.op("Relu", self.op("Sign", x, name="sign"), name="mask")
         return self.op("HardSigmoid", x, name="mask", alpha=3e38, beta=0.0)
 
+    def _shape_of(self, name: str) -> str:
+        shape = self._shape(name)
+        closed = [size for size in shape if size is not None]
+        return self.ints(*closed) if len(closed) == len(shape) else self.op("Shape", self.tape.read(name), name="shape")
+
     def scalar(self, value: float) -> onnx.TensorProto:
+        """One number in the node's element type, for the attribute `value` of ConstantOfShape."""
         return numpy_helper.from_array(np.asarray([value], self.dtype))

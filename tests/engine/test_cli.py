@@ -45,7 +45,7 @@ def test_it_makes_a_picture_of_the_content_s_aspect(here, capsys):
     assert stylize() == 0
     out = pictures.read(here / "out.png")
     assert out.rgb.shape == (36, 48, 3)
-    assert np.abs(out.rgb - pictures.read(here / "content.png").rgb).max() > 0.05
+    assert np.abs(out.rgb - pictures.read(here / "content.png").rgb).max() > 0.02
     assert capsys.readouterr() == ("", "")
 
 
@@ -173,8 +173,9 @@ def test_a_panorama_too_thin_after_scaling(here, capsys):
     assert refused(capsys, "16")
 
 
-@pytest.mark.parametrize(("out", "part"), [("no/dir/o.png", "no/dir"), (".", "directory"), ("o.gif", ".png"), ("o", ".png")])
+@pytest.mark.parametrize(("out", "part"), [("no/dir/o.png", "no/dir"), ("folder.png", "directory"), ("o.gif", ".png"), ("o", ".png")])
 def test_a_bad_output_is_refused_before_computing(here, capsys, out, part):
+    (here / "folder.png").mkdir()
     assert stylize(out=out, content="not-even-looked-at.png") == 2
     assert refused(capsys, part)
 
@@ -223,7 +224,7 @@ def test_bad_networks(here, capsys):
     two = _model([helper.make_node("Add", ["x", "b"], ["s"]), _conv("s")[0], relu], ("x", "b"), [weight])
     onnx.save(two, "two.onnx")
     assert stylize(network="two.onnx") == 2
-    assert refused(capsys, "two.onnx", "'x'", "'b'")
+    assert refused(capsys, "two.onnx", "one input", "got 2: x, b")
 
     strange = helper.make_node("NonMaxSuppression", ["y", "y"], ["k"], name="strange")
     odd = helper.make_node("Unique", ["y"], ["u"], name="odd")

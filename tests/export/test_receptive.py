@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from narrow_vgg import weights
 from onnx import TensorProto, helper, numpy_helper
 from stylogram_export.graph import cut
 from stylogram_export.models import build
@@ -157,7 +158,7 @@ PUBLISHED = {"alexnet": ("light_bvlc_alexnet.onnx", 195, 32), "vgg16": (None, 21
 @pytest.mark.parametrize(("file", "size", "stride"), PUBLISHED.values(), ids=PUBLISHED)
 def test_published_fields(file, size, stride):
     if file is None:
-        model = build("vgg16")
+        model = build("vgg16", weights("vgg16"))
     else:
         model = onnx.load(LIGHT / file)
         last = [node.output[0] for node in model.graph.node if node.op_type == "MaxPool"][-1]

@@ -33,8 +33,7 @@ def command(output: str, size: int, iterations: int, quiet: bool) -> None:
     def run(callback: Callback) -> Result:
         return stylize(photo, paint, size=size, iterations=iterations, callback=callback)
 
-    with Monitor(str(folder / "result.png"), None, None, 0, quiet) as monitor:
-        monitor.run(run)
+    Monitor(str(folder / "result.png"), None, None, 0, quiet).run(run)
 
 
 def _photograph() -> np.ndarray:

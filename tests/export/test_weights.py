@@ -1,0 +1,399 @@
+"""Every weight format, on small files written here in that exact format: the same numbers out as PyTorch's VGG."""
+
+import importlib
+import io
+import json
+import pickle
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from narrow_vgg import TorchVgg, features, picture, relative, torchvision_keys, weights
+from safetensors.numpy import save_file
+from stylogram_export import models
+from stylogram_export.errors import Error
+from stylogram_export.network import save
+from stylogram_export.preprocess import PREPROCESS, Preprocess
+from stylogram_export.weights import formats, load_any
+
+torch_format = importlib.import_module("stylogram_export.weights.torch")
+SINGLE = 2e-5  # float32 through up to 19 layers, the sums in another order
+
+
+def as_torch(tensors):
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
+
+
+def check(network, tensors, preprocess, assumed=False):
+    """The network computes what PyTorch does with these weights, for the preprocessing that goes with them."""
+    x = network.preprocess.apply(picture())
+    wanted = TorchVgg(tensors)(x)
+    for name in ("conv1_1", "conv2_1:linear", "pool5"):
+        assert relative(features(network.model, [name], x)[name], wanted[name]) < SINGLE, name
+    assert network.preprocess == preprocess
+    assert network.assumed_preprocess == assumed
+    assert network.provenance["architecture"] == models.recognise(tensors)
+
+
+def test_every_format_is_found():
+    assert {candidate.NAME.split()[0] for candidate in formats()} == {
+        "Keras",
+        "MatConvNet",
+        "ONNX",
+        "PyTorch",
+        "safetensors",
+    }
+
+
+# --- PyTorch
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+@pytest.mark.parametrize("name", ["vgg11", "vgg13", "vgg16", "vgg19"])
+def test_torchvision(tmp_path, name, legacy):
+    tensors, path = weights(name), tmp_path / "unnamed"  # no suffix: the content decides
+    torch.save(as_torch(torchvision_keys(tensors)), path, _use_new_zipfile_serialization=not legacy)
+    network = load_any(path)
+    check(network, tensors, PREPROCESS["imagenet"], assumed=True)
+    assert network.name == "unnamed"
+    assert network.provenance["file"] == "unnamed"
+
+
+def test_known_files_are_told_apart_by_their_hash(tmp_path, monkeypatch):
+    tensors, path = weights("vgg16"), tmp_path / "net.pth"
+    torch.save(as_torch(torchvision_keys(tensors)), path)
+    digest = torch_format.sha256(path)
+    for name in ("caffe", "imagenet"):
+        monkeypatch.setitem(torch_format.KNOWN, digest[:8], name)
+        check(load_any(path), tensors, PREPROCESS[name])
+    check(load_any(path, "unit"), tensors, PREPROCESS["unit"])
+    assert torch_format.KNOWN["d01eb7cb"] == torch_format.KNOWN["00b39a1b"] == "caffe"
+
+
+def test_gatys(tmp_path):
+    tensors = weights("vgg19")
+    torch.save(as_torch(tensors), tmp_path / "vgg_conv.pth")
+    check(load_any(tmp_path / "vgg_conv.pth"), tensors, PREPROCESS["caffe"])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "vgg.net."])
+def test_wrapped_and_prefixed_state_dicts(tmp_path, prefix):
+    tensors = weights("vgg11")
+    state = {f"{prefix}{name}": value for name, value in as_torch(torchvision_keys(tensors)).items()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "checkpoint.pt")
+    check(load_any(tmp_path / "checkpoint.pt"), tensors, PREPROCESS["imagenet"], assumed=True)
+
+
+def test_half_precision_is_widened(tmp_path):
+    tensors = {name: value.astype(np.float16) for name, value in weights("vgg11").items()}
+    torch.save(as_torch(torchvision_keys(tensors)), tmp_path / "half.pth")
+    wide = {name: value.astype(np.float32) for name, value in tensors.items()}
+    check(load_any(tmp_path / "half.pth"), wide, PREPROCESS["imagenet"], assumed=True)
+
+
+def test_batch_normalisation_is_folded(tmp_path):
+    torch.manual_seed(4)
+    blocks, channels = [], 3
+    for stage, count in enumerate((1, 1, 2, 2, 2)):
+        for _ in range(count):
+            width = 6 + 2 * stage
+            blocks += [torch.nn.Conv2d(channels, width, 3, padding=1), torch.nn.BatchNorm2d(width), torch.nn.ReLU()]
+            channels = width
+        blocks.append(torch.nn.MaxPool2d(2))
+    net = torch.nn.Sequential(*blocks)
+    x = picture()
+    with torch.no_grad():
+        for _ in range(3):
+            net(torch.from_numpy(picture(64, 64, batch=8)))  # running statistics that are not 0 and 1
+        wanted = net.eval()(torch.from_numpy(x)).numpy()
+    torch.save({f"features.{name}": value for name, value in net.state_dict().items()}, tmp_path / "vgg11_bn.pth")
+    network = load_any(tmp_path / "vgg11_bn.pth")
+    assert network.provenance["architecture"] == "vgg11"
+    assert relative(features(network.model, ["pool5"], x)["pool5"], wanted) < 1e-4  # scaled by 1/σ in each layer
+
+
+def test_the_classifier_is_left_out_unless_asked_for(tmp_path):
+    tensors = weights("vgg11", classifier=True)
+    torch.save(as_torch(torchvision_keys(tensors)), tmp_path / "net.pth")
+    assert load_any(tmp_path / "net.pth").model.graph.output[0].name == "pool5"
+    network = load_any(tmp_path / "net.pth", classifier=True)
+    x = picture(224, 224)
+    assert relative(features(network.model, ["logits"], x)["logits"], TorchVgg(tensors)(x)["logits"]) < SINGLE
+
+
+class Gadget:
+    """What a hostile file would hold: unpickling it would call something."""
+
+    def __reduce__(self):
+        return (print, ("run",))
+
+
+def test_files_that_are_no_state_dict(tmp_path, capsys):
+    whole = io.BytesIO()
+    torch.save(as_torch(torchvision_keys(weights("vgg11"))), whole)
+    wrong = {**as_torch(torchvision_keys(weights("vgg11"))), "features.1.weight": torch.zeros(6, 6, 3, 3)}
+    cases = {
+        "code.pth": ({"a": Gadget()}, "not a PyTorch file of weights alone"),
+        "list.pth": ([1, 2], "a dict of tensors is needed, got list"),
+        "other.pth": (
+            {"layer1.weight": torch.zeros(3)},
+            "features.N.weight or conv1_1.weight are needed, got layer1.wei",
+        ),
+        "gap.pth": (wrong, "features.1 does not follow features.0 as in a VGG"),
+    }
+    for name, (content, says) in cases.items():
+        torch.save(content, tmp_path / name)
+        with pytest.raises(Error, match=says) as error:
+            load_any(tmp_path / name)
+        assert "\n" not in str(error.value)
+        assert name in str(error.value)
+    assert "run" not in capsys.readouterr().out
+    (tmp_path / "cut.pth").write_bytes(whole.getvalue()[:5000])
+    with pytest.raises(Error, match="cut off"):
+        load_any(tmp_path / "cut.pth")
+
+
+# --- safetensors
+
+
+def test_safetensors(tmp_path):
+    tensors, path = weights("vgg16"), tmp_path / "net.bin"
+    save_file(torchvision_keys(tensors), path)
+    check(load_any(path), tensors, PREPROCESS["imagenet"], assumed=True)
+    save_file(tensors, path)
+    check(load_any(path), tensors, PREPROCESS["caffe"])
+
+
+@pytest.mark.parametrize("stated", ["unit", Preprocess("BGR", 2.0).to_json()])
+def test_safetensors_state_their_preprocessing(tmp_path, stated):
+    tensors, path = weights("vgg11"), tmp_path / "net.safetensors"
+    save_file(torchvision_keys(tensors), path, {"stylogram.preprocess": stated})
+    check(load_any(path), tensors, PREPROCESS["unit"] if stated == "unit" else Preprocess("BGR", 2.0))
+
+
+def test_half_safetensors(tmp_path):
+    half = {name: value.astype(np.float16) for name, value in weights("vgg11").items()}
+    save_file(half, tmp_path / "half.safetensors")
+    wide = {name: value.astype(np.float32) for name, value in half.items()}
+    check(load_any(tmp_path / "half.safetensors"), wide, PREPROCESS["caffe"])
+
+
+def test_a_safetensors_file_that_is_cut_off(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file(weights("vgg11"), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(Error, match="not a safetensors file, or cut off"):
+        load_any(path)
+
+
+# --- MatConvNet
+
+
+def cell(items):
+    made = np.empty((1, len(items)), object)
+    made[0] = items
+    return made
+
+
+def matconvnet(tensors, path, *, old=False, mean=(123.68, 116.779, 103.939), normalise=True):
+    """`layers` as a cell array of structs, weights H×W×in×out; `old`: filters/biases and a top-level normalization."""
+    layers = []
+    names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
+    for name in names:
+        kernel, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"][None]
+        kernel = kernel if kernel.ndim == 4 else kernel.reshape(*kernel.shape, 1, 1)
+        stored = {"type": "conv", "name": name, "pad": np.ones((1, 4)), "stride": np.ones((1, 2))}
+        pair = (kernel.transpose(2, 3, 1, 0), bias)
+        stored |= {"filters": pair[0], "biases": pair[1]} if old else {"weights": cell(list(pair))}
+        layers += [stored, {"type": "relu", "name": f"relu_{name}"}]
+    average = np.broadcast_to(np.array(mean), (8, 8, 3)) if old else np.array(mean).reshape(1, 1, 3)
+    normalization = {"averageImage": average, "imageSize": [224, 224, 3]} if normalise else {"imageSize": [1]}
+    content = {"normalization": normalization} if old else {"meta": {"normalization": normalization, "classes": "x"}}
+    scipy.io.savemat(path, {"layers": cell(layers), **content})
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["meta", "old"])
+def test_matconvnet(tmp_path, old):
+    tensors, path = weights("vgg19"), tmp_path / "imagenet-vgg-verydeep-19.mat"
+    matconvnet(tensors, path, old=old)
+    check(load_any(path), tensors, Preprocess("RGB", 255.0, (123.68, 116.779, 103.939)))
+
+
+def test_matconvnets_classifier_is_convolutions(tmp_path):
+    tensors, path = weights("vgg11", classifier=True), tmp_path / "net.mat"
+    stored = {**tensors, "fc6.weight": tensors["fc6.weight"].reshape(-1, 14, 7, 7)}
+    matconvnet(stored, path)
+    network = load_any(path, classifier=True)
+    x = picture(224, 224)
+    assert relative(features(network.model, ["logits"], x)["logits"], TorchVgg(tensors)(x)["logits"]) < SINGLE
+
+
+def test_matlab_files_that_are_no_network(tmp_path):
+    scipy.io.savemat(tmp_path / "other.mat", {"a": np.ones(3)})
+    matconvnet(weights("vgg11"), tmp_path / "mean.mat", normalise=False)
+    (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n")
+    matconvnet(weights("vgg11"), tmp_path / "whole.mat")
+    (tmp_path / "cut.mat").write_bytes((tmp_path / "whole.mat").read_bytes()[:3000])
+    cases = {
+        "other.mat": "MatConvNet's `layers` is needed, got a",
+        "mean.mat": "averageImage, three numbers or a picture, is needed",
+        "new.mat": r"MATLAB 7.3 \(HDF5\) is not accepted",
+        "cut.mat": "not a MATLAB 5 file, or cut off",
+    }
+    for name, says in cases.items():
+        with pytest.raises(Error, match=says) as error:
+            load_any(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+# --- Keras
+
+
+def keras(tensors, path, *, nested=False, as_bytes=True):
+    """The layout of Keras' application weights; `nested` as in a whole saved model."""
+    code = (lambda text: text.encode()) if as_bytes else str
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights") if nested else file
+        names = ["input_1"]
+        for key in [key for key in tensors if key.endswith(".weight")]:
+            ours = key.removesuffix(".weight")
+            theirs = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}.get(ours)
+            theirs = theirs or ours.replace("conv", "block").replace("_", "_conv")
+            kernel = tensors[key].transpose(2, 3, 1, 0) if tensors[key].ndim == 4 else tensors[key].T
+            layer = group.create_group(theirs)
+            inner = layer.create_group(theirs) if nested else layer
+            stems = ("kernel:0", "bias:0") if nested else (f"{theirs}_W_1:0", f"{theirs}_b_1:0")
+            inner[stems[0]], inner[stems[1]] = kernel, tensors[f"{ours}.bias"]
+            layer.attrs["weight_names"] = [code(f"{theirs}/{stem}" if nested else stem) for stem in stems]
+            names.append(theirs)
+        group.create_group("input_1").attrs["weight_names"] = np.array([], "S1")
+        group.attrs["layer_names"] = [code(name) for name in names]
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+@pytest.mark.parametrize("as_bytes", [False, True], ids=["text", "bytes"])
+def test_keras(tmp_path, nested, as_bytes):
+    tensors, path = weights("vgg19"), tmp_path / "net"
+    keras(tensors, path, nested=nested, as_bytes=as_bytes)
+    check(load_any(path), tensors, PREPROCESS["caffe"])
+
+
+def test_kerass_classifier_reads_features_channels_last(tmp_path):
+    tensors, path = weights("vgg11", classifier=True), tmp_path / "net.h5"
+    channels_last = tensors["fc6.weight"].reshape(-1, 14, 7, 7).transpose(0, 2, 3, 1)
+    keras({**tensors, "fc6.weight": channels_last.reshape(len(channels_last), -1)}, path)
+    network = load_any(path, classifier=True)
+    x = picture(224, 224)
+    assert relative(features(network.model, ["logits"], x)["logits"], TorchVgg(tensors)(x)["logits"]) < SINGLE
+
+
+def test_hdf5_files_that_are_no_network(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["data"] = np.ones(3)
+    keras(weights("vgg11"), tmp_path / "whole.h5")
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "whole.h5").read_bytes()[:4000])
+    for name, says in {
+        "other.h5": "no known architecture",
+        "cut.h5": "not a Keras file of weights, or cut off",
+    }.items():
+        with pytest.raises(Error, match=says) as error:
+            load_any(tmp_path / name)
+        assert "\n" not in str(error.value)
+
+
+# --- ONNX, and what all formats share
+
+
+def test_onnx_with_other_preprocessing_and_pooling(tmp_path):
+    tensors, path = weights("vgg11"), tmp_path / "network.of.someone"  # recognised by its content
+    save(models.network("vgg11", tensors, preprocess=PREPROCESS["caffe"]), path)
+    check(load_any(path), tensors, PREPROCESS["caffe"])
+    check(load_any(path, "unit"), tensors, PREPROCESS["unit"])
+    x = picture()
+    averaged = features(load_any(path, pooling="avg").model, ["pool5"], x)["pool5"]
+    assert relative(averaged, TorchVgg(tensors, "avg")(x)["pool5"]) < SINGLE
+
+
+def test_pooling_of_weights(tmp_path):
+    tensors = weights("vgg11")
+    save_file(tensors, tmp_path / "net.safetensors")
+    network = load_any(tmp_path / "net.safetensors", pooling="avg")
+    x = picture()
+    assert relative(features(network.model, ["pool5"], x)["pool5"], TorchVgg(tensors, "avg")(x)["pool5"]) < SINGLE
+    assert network.provenance["pooling"] == "avg"
+
+
+def test_another_architecture_than_asked_for(tmp_path):
+    save_file(weights("vgg16"), tmp_path / "net.safetensors")
+    with pytest.raises(Error, match="weights of vgg19 are needed, got those of vgg16"):
+        load_any(tmp_path / "net.safetensors", architecture="vgg19")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"conv2_1.weight": np.full((8, 6, 3, 3), np.nan, np.float32)}, "conv2_1.weight has NaN or infinity"),
+        (
+            {"conv2_1.weight": np.zeros((8, 6, 3, 3), np.int32)},
+            "conv2_1.weight must be floating-point numbers, got int32",
+        ),
+        (
+            {"conv2_1.weight": np.zeros((8, 7, 3, 3), np.float32)},
+            r"conv2_1.weight must be \(O,6,k,k\), got \(8, 7, 3, 3\)",
+        ),
+    ],
+)
+def test_broken_weights_name_the_layer_and_the_file(tmp_path, change, says):
+    save_file({**weights("vgg11"), **change}, tmp_path / "net.safetensors")
+    with pytest.raises(Error, match=says) as error:
+        load_any(tmp_path / "net.safetensors")
+    assert "net.safetensors" in str(error.value)
+
+
+def test_files_of_no_format(tmp_path):
+    contents = {
+        "page.pth": b"<html>404</html>",
+        "archive.pth": b"PK\x03\x04 not torch's",
+        "pickle.pth": pickle.dumps({"a": 1}),
+        "zeros.mat": bytes(2000),
+        "notes.json": json.dumps({"a": 1}).encode(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            Error, match=r"no known format \(by its content\); accepted: Keras \(.h5\), MatConvNet"
+        ) as error:
+            load_any(tmp_path / name)
+        assert name in str(error.value)
+    (tmp_path / "empty.pth").write_bytes(b"")
+    for path, says in ((tmp_path / "empty.pth", "is empty"), (tmp_path, "is a directory"), (tmp_path / "x", "No such")):
+        with pytest.raises(Error, match=says):
+            load_any(path)
+
+
+@pytest.mark.parametrize(
+    ("library", "head", "extra"),
+    [
+        ("torch", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "torch"),
+        ("safetensors", (2).to_bytes(8, "little") + b"{}", "weights"),
+        ("scipy.io", b"MATLAB 5.0 MAT-file".ljust(200), "weights"),
+        ("h5py", b"\x89HDF\r\n\x1a\n".ljust(200), "weights"),
+    ],
+)
+def test_a_missing_library_says_how_to_get_it(tmp_path, monkeypatch, library, head, extra):
+    monkeypatch.setitem(sys.modules, library, None)
+    (tmp_path / "file").write_bytes(head)
+    with pytest.raises(Error, match=rf"pip install 'stylogram\[{extra}\]'"):
+        load_any(tmp_path / "file")
+
+
+def test_reading_needs_no_library_until_it_is_used():
+    """Importing the package must not import torch, SciPy, h5py or safetensors."""
+    import subprocess
+
+    code = "import sys, stylogram_export.weights as w; w.formats(); print([m for m in ('torch','scipy','h5py','safetensors') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
