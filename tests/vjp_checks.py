@@ -1,6 +1,5 @@
 """How a gradient rule is checked: its examples as small models, against central differences and against PyTorch."""
 
-import itertools
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 from stylogram_export import Derivative, differentiate
 from stylogram_export.rules import Example, Rule, rules
+from vjp_reference import MENDED
 
 Array = NDArray[Any]
 Feeds = dict[str, Array]
@@ -45,8 +44,8 @@ def activations(example: Example) -> list[tuple[int, ...]]:
 def model_of(example: Example, dtype: type[np.floating[Any]]) -> tuple[onnx.ModelProto, list[str]]:
     """The example's node behind a picture `x`, and its floating outputs.
 
-    One activation of rank 4 is the picture itself; otherwise the picture is one long row, and the activations are cut out
-    of it and reshaped.
+    One activation of rank 4 is the picture itself; otherwise the picture is one long row, and the activations are cut
+    out of it and reshaped.
     """
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     shapes = activations(example)
@@ -88,7 +87,7 @@ def derivative_of(example: Example, dtype: type[np.floating[Any]]) -> Derivative
 
 
 def picture_of(example: Example) -> Array:
-    """Distinct values evenly spread over the example's span, none of them a whole number; or `levels` different ones."""
+    """Distinct values evenly spread over the example's span, in random order; or `levels` different ones."""
     shapes = activations(example)
     total = sum(int(np.prod(shape)) for shape in shapes)
     random = np.random.default_rng(zlib.crc32(repr((example.op, example.title, shapes)).encode()))
@@ -101,40 +100,13 @@ def picture_of(example: Example) -> Array:
     return flat.reshape(shapes[0] if direct else (1, 1, 1, total))
 
 
-class MaxPool(OpRun):
-    """MaxPool with Indices, written out: onnx's reference (1.23) gives wrong indices at padded borders."""
-
-    op_domain = ""
-
-    def _run(self, x: Array, **stated: Any) -> tuple[Array, ...]:
-        rank = x.ndim - 2
-        kernel, strides = stated["kernel_shape"], stated.get("strides") or [1] * rank
-        pads, dilations = stated.get("pads") or [0] * 2 * rank, stated.get("dilations") or [1] * rank
-        whole = [n + a + b for n, a, b in zip(x.shape[2:], pads[:rank], pads[rank:], strict=True)]
-        counts = []
-        for axis, (n, k, s, d) in enumerate(zip(whole, kernel, strides, dilations, strict=True)):
-            left = n - d * (k - 1) - 1
-            count = (-(-left // s) if stated.get("ceil_mode") else left // s) + 1
-            counts.append(count - ((count - 1) * s >= x.shape[axis + 2] + pads[axis]))  # none may start in the end pads
-        values, places = np.empty((*x.shape[:2], *counts), x.dtype), np.empty((*x.shape[:2], *counts), np.int64)
-        for place in np.ndindex(values.shape):
-            spots = [
-                [i for i in (o * s - p + d * j for j in range(k)) if 0 <= i < n]
-                for o, s, p, d, k, n in zip(place[2:], strides, pads, dilations, kernel, x.shape[2:], strict=False)
-            ]
-            first = max(itertools.product(*spots), key=lambda spot: x[(*place[:2], *spot)])
-            values[place] = x[(*place[:2], *first)]
-            places[place] = np.ravel_multi_index((*place[:2], *first), x.shape)
-        return (values, places)[: len(self.output)]
-
-
 class Reference:
     """A pair of graphs in onnx's reference implementation."""
 
     def __init__(self, derivative: Derivative) -> None:
         self.pair = derivative
-        self._forward = ReferenceEvaluator(derivative.forward, new_ops=[MaxPool])
-        self._backward = ReferenceEvaluator(derivative.backward, new_ops=[MaxPool])
+        self._forward = ReferenceEvaluator(derivative.forward, new_ops=MENDED)
+        self._backward = ReferenceEvaluator(derivative.backward, new_ops=MENDED)
 
     def forward(self, x: Array) -> Feeds:
         return self._named(self._forward, x)
@@ -193,7 +165,7 @@ def difference_error(pair: Reference, x: Array, h: float, draws: int = 3) -> flo
 
 
 def torch_error(example: Example) -> tuple[float, float]:
-    """ONNX Runtime in float32 against PyTorch in float64: largest error of the outputs and of the gradient, relative."""
+    """ONNX Runtime in float32 against PyTorch in float64: largest relative error of the outputs, of the gradient."""
     assert example.torch is not None
     pair = Runtime(derivative_of(example, np.float32))
     x = picture_of(example).astype(np.float32)
@@ -203,9 +175,9 @@ def torch_error(example: Example) -> tuple[float, float]:
     picture = torch.from_numpy(x.astype(np.float64)).requires_grad_()
     outputs = example.torch(torch, *_torch_inputs(example, picture))
     outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-    joint = sum((y * torch.from_numpy(gy[f"gy:{n}"].astype(np.float64))).sum() for n, y in zip(pair.pair.taps, outputs))
-    joint.backward()
-    forward = max(_relative(made[n], y.detach().numpy()) for n, y in zip(pair.pair.taps, outputs, strict=True))
+    named = list(zip(pair.pair.taps, outputs, strict=True))
+    sum((y * torch.from_numpy(gy[f"gy:{name}"].astype(np.float64))).sum() for name, y in named).backward()
+    forward = max(_relative(made[name], y.detach().numpy()) for name, y in named)
     return forward, _relative(gx, picture.grad.numpy())
 
 

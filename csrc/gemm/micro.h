@@ -12,9 +12,13 @@ namespace stylogram::gemm {
 
 constexpr int kMostOuterRows = 14;
 
+/// What becomes of the numbers that are there. `stream` sets them past the caches, which reads nothing: for results
+/// that the caches cannot hold anyway; each row must begin on a cache line.
+enum class Store { set, add, stream };
+
 struct MicroKernels {
   /// a: (k, rows), b: (k, columns), out: (rows, columns) with `stride` floats a row; `rows` is the table's index.
-  using Outer = void (*)(const float* a, const float* b, std::int64_t k, float* out, std::int64_t stride, bool add);
+  using Outer = void (*)(const float* a, const float* b, std::int64_t k, float* out, std::int64_t stride, Store store);
   /// a, b: (dot_rows, k) with `stride` floats a row, k a multiple of `lanes`; tile: as dot_offset says, added to.
   using Dot = void (*)(const float* a, const float* b, std::int64_t k, std::int64_t stride, float* tile);
 

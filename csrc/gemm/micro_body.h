@@ -8,9 +8,19 @@ typedef float UnalignedFour __attribute__((vector_size(16), aligned(4), may_alia
 
 STYLOGRAM_TARGET static inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned*>(from); }
 STYLOGRAM_TARGET static inline void store(float* to, Vector value) { *reinterpret_cast<Unaligned*>(to) = value; }
+STYLOGRAM_TARGET static inline void stream(float* to, Vector value) {
+#if STYLOGRAM_LANES == 16
+  _mm512_stream_ps(to, value);
+#elif STYLOGRAM_LANES == 8
+  _mm256_stream_ps(to, value);
+#else
+  store(to, value);
+#endif
+}
 
 template <int Rows>
-STYLOGRAM_TARGET void outer(const float* a, const float* b, std::int64_t k, float* out, std::int64_t stride, bool add) {
+STYLOGRAM_TARGET void outer(const float* a, const float* b, std::int64_t k, float* out, std::int64_t stride,
+                            Store how) {
   Vector sum[Rows][2] = {};
   for (std::int64_t step = 0; step < k; ++step, a += Rows, b += 2 * STYLOGRAM_LANES) {
     const Vector left = load(b);
@@ -23,8 +33,13 @@ STYLOGRAM_TARGET void outer(const float* a, const float* b, std::int64_t k, floa
   }
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i, out += stride) {
-    store(out, add ? sum[i][0] + load(out) : sum[i][0]);
-    store(out + STYLOGRAM_LANES, add ? sum[i][1] + load(out + STYLOGRAM_LANES) : sum[i][1]);
+    if (how == Store::stream) {
+      stream(out, sum[i][0]);
+      stream(out + STYLOGRAM_LANES, sum[i][1]);
+    } else {
+      store(out, how == Store::add ? sum[i][0] + load(out) : sum[i][0]);
+      store(out + STYLOGRAM_LANES, how == Store::add ? sum[i][1] + load(out + STYLOGRAM_LANES) : sum[i][1]);
+    }
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "gemm/ahead.h"
 #include "gemm/micro.h"
 #include "parallel.h"
 #include "scratch.h"
@@ -15,6 +16,7 @@ namespace {
 constexpr std::int64_t kDepth = 1024;  // columns of F that are packed at a time
 constexpr std::int64_t kBand = 12;     // tile rows that stay in the second cache while the other side passes by
 constexpr std::int64_t kGroupRows = 128;
+constexpr std::int64_t kRowsAhead = 160;  // of the next columns that the second cache can take besides this band
 
 // The lower triangle of tiles, row after row: tile (i, j), j <= i, is number i (i + 1) / 2 + j.
 std::int64_t tile_number(std::int64_t i, std::int64_t j) { return i * (i + 1) / 2 + j; }
@@ -65,7 +67,7 @@ void pack(const Plan& plan, std::int64_t n, std::int64_t rows, std::int64_t begi
 
 // All tiles of the tile rows [first, last): a band of rows stays in the cache, the columns' rows pass by it.
 void multiply_packed(const Plan& plan, std::int64_t first, std::int64_t last, const float* packed, std::int64_t depth,
-                     std::int64_t stride, float* sums) {
+                     std::int64_t stride, float* sums, Ahead ahead) {
   const std::int64_t step = plan.micro.dot_rows * stride;
   for (std::int64_t band = first; band < last; band += kBand) {
     const std::int64_t end = std::min(last, band + kBand);
@@ -73,6 +75,7 @@ void multiply_packed(const Plan& plan, std::int64_t first, std::int64_t last, co
       for (std::int64_t i = std::max(band, j); i < end; ++i) {
         float* tile = sums + tile_number(i, j) * plan.micro.dot_tile;
         plan.micro.dot(packed + i * step, packed + j * step, depth, stride, tile);
+        ahead.next();
       }
     }
   }
@@ -88,11 +91,16 @@ void multiply_part(const Plan& plan, std::int64_t n, std::int64_t slice, std::in
   const std::int64_t from = tile_number(first, 0) * plan.micro.dot_tile;
   const std::int64_t to = tile_number(last, 0) * plan.micro.dot_tile;
   std::fill(sums + from, sums + to, 0.0F);
+  const std::int64_t tiles = tile_number(last, 0) - tile_number(first, 0);
   for (std::int64_t begin = plan.slices.begin(slice); begin < plan.slices.end(slice); begin += kDepth) {
     const std::int64_t width = std::min(kDepth, plan.slices.end(slice) - begin);
     const std::int64_t padded = (width + plan.micro.lanes - 1) / plan.micro.lanes * plan.micro.lanes;
     pack(plan, n, rows, begin, width, padded, stride, packed);
-    multiply_packed(plan, first, last, packed, padded, stride, sums);
+    const std::int64_t next = std::min(kDepth, plan.slices.end(slice) - begin - width);
+    const float* from = plan.product.f + n * plan.product.rows * plan.product.columns + begin + width;
+    const bool fits = rows <= kRowsAhead;
+    const Ahead ahead(from, std::min(rows, plan.product.rows), fits ? next : 0, plan.product.columns, tiles);
+    multiply_packed(plan, first, last, packed, padded, stride, sums, ahead);
   }
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .driver import Interrupted as Interrupted
     from .driver import Progress as Progress
     from .result import Result as Result
+    from . import pictures as pictures
     from .tasks.stylize import stylize as stylize
 
 __version__ = "0.1.0"

@@ -8,7 +8,21 @@ from onnx import helper
 
 from .broadcast import unbroadcast
 from .errors import Error, one_of
-from .graph import FLOATS, IR_VERSION, OPSET, cut, describe, dims, fresh, inferred, names, needed, pictures, rebuild
+from .graph import (
+    FLOATS,
+    IR_VERSION,
+    OPSET,
+    cut,
+    describe,
+    dims,
+    fresh,
+    inferred,
+    light,
+    names,
+    needed,
+    pictures,
+    rebuild,
+)
 from .prepare import prepare
 from .rules import RELU_MODES, ZERO, rule_for
 from .specialise import specialise
@@ -133,7 +147,7 @@ def _forward(
         value = graph.output.add()
         value.CopyFrom(types[name])
         value.name = renamed.get(name, name)
-    onnx.checker.check_model(made)
+    onnx.checker.check_model(light(made))
     return made, renamed
 
 
@@ -155,7 +169,7 @@ def _backward(
     graph.initializer.extend(t for t in tape.initializers.values() if t.name in used)
     found = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     found.producer_name = "stylogram"
-    onnx.checker.check_model(found)
+    onnx.checker.check_model(light(found))
     _check_shapes(found, tape, made)
     return found
 

@@ -62,9 +62,20 @@ def _network(name: str, model: onnx.ModelProto, preprocess: Preprocess | None, p
     metadata = {entry.key.removeprefix(METADATA): entry.value for entry in model.metadata_props}
     declared = Preprocess.from_json(metadata["preprocess"]) if "preprocess" in metadata else None
     layers = Layers.from_json(metadata["layers"]).of(model) if "layers" in metadata else discover(model)
-    own = json.loads(metadata.get("provenance", "{}"))
+    own = _provenance(metadata.get("provenance", "{}"))
     known = preprocess or declared
     return Network(name, model, known or PREPROCESS["imagenet"], layers, {**own, **provenance}, known is None)
+
+
+def _provenance(text: str) -> dict[str, str]:
+    """What the file tells people about its origin; nothing depends on it."""
+    try:
+        entries = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Error(f"provenance: not JSON: {text[:80]!r} ({error})") from error
+    if not isinstance(entries, dict):
+        raise Error(f"provenance: an object is needed, got {text[:80]}")
+    return {str(key): str(value) for key, value in entries.items()}
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -106,8 +106,8 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
         made = version_converter.convert_version(light(model), OPSET)
     except Exception as problem:
         raise Error(f"opset {version} cannot be converted to {OPSET}: {one_line(problem)}") from None
-    own = {t.name for t in model.graph.initializer}
-    weights = [t for t in model.graph.initializer if t.name not in constants(made.graph)]
+    own, kept = {t.name for t in model.graph.initializer}, constants(made.graph)
+    weights = [t for t in model.graph.initializer if t.name not in kept]
     replace(made.graph.input, [v for v in made.graph.input if v.name not in own])
     made.graph.initializer.extend(weights)
     made.ir_version = IR_VERSION

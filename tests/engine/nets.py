@@ -29,8 +29,8 @@ def narrow(tensors=None, counts=VGG19, preprocess="imagenet", pooling="max"):
     return Network("narrow", model, PREPROCESS[preprocess], vgg.layers(counts, len(counts) - 1))
 
 
-def blocks(height, width, seed, cell=4):
-    """A picture (H,W,3) float32 of coloured squares."""
+def blocks(height, width, seed, cell=4, tint=(1, 1, 1)):
+    """A picture (H,W,3) float32 of coloured squares, its channels times `tint`."""
     rng = np.random.default_rng(seed)
-    cells = rng.uniform(0, 1, (-(-height // cell), -(-width // cell), 3))
+    cells = rng.uniform(0, 1, (-(-height // cell), -(-width // cell), 3)) * tint
     return np.kron(cells, np.ones((cell, cell, 1)))[:height, :width].astype("f4")

@@ -203,7 +203,7 @@ def test_several_at_once_download_once(site):
 
 def test_a_cache_that_cannot_be_written(site, tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(Error, match="cannot write to .*: Not a directory"):
+    with pytest.raises(Error, match=r"cannot write to .*: Not a directory"):
         zoo.fetch("vgg11", base_url=site.url, cache_dir=tmp_path / "file" / "cache")
 
 

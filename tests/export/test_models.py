@@ -120,6 +120,12 @@ def test_randoms_filters_have_mean_activation_one():
     assert network.preprocess == PREPROCESS["imagenet"]
 
 
+def test_randoms_filters_have_no_mean():
+    for name, value in random.initial(0).items():
+        if name.endswith("weight"):
+            assert np.abs(value.mean((1, 2, 3))).max() < 1e-6 * np.abs(value).max(), name
+
+
 def test_randoms_own_convolution_is_onnxs():
     """Its normalisation runs in NumPy: the activations must be those of the graph."""
     rng = np.random.default_rng(2)

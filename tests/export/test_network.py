@@ -109,6 +109,8 @@ def test_declared_layers_go_before_the_rule(tmp_path):
             "tensor 'q', which the network does",
         ),
         ({"stylogram.preprocess": "caffe"}, "preprocessing: not JSON"),
+        ({"stylogram.provenance": "mine"}, "provenance: not JSON"),
+        ({"stylogram.provenance": "[1]"}, "provenance: an object is needed"),
     ],
 )
 def test_bad_metadata_names_the_file(tmp_path, metadata, says):

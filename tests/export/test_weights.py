@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import pickle
+import subprocess
 import sys
 
 import h5py
@@ -39,13 +40,8 @@ def check(network, tensors, preprocess, assumed=False):
 
 
 def test_every_format_is_found():
-    assert {candidate.NAME.split()[0] for candidate in formats()} == {
-        "Keras",
-        "MatConvNet",
-        "ONNX",
-        "PyTorch",
-        "safetensors",
-    }
+    found = {candidate.NAME.split()[0] for candidate in formats()}
+    assert found == {"Keras", "MatConvNet", "ONNX", "PyTorch", "safetensors"}
 
 
 # --- PyTorch
@@ -219,7 +215,9 @@ def matconvnet(tensors, path, *, old=False, mean=(123.68, 116.779, 103.939), nor
 def test_matconvnet(tmp_path, old):
     tensors, path = weights("vgg19"), tmp_path / "imagenet-vgg-verydeep-19.mat"
     matconvnet(tensors, path, old=old)
-    check(load_any(path), tensors, Preprocess("RGB", 255.0, (123.68, 116.779, 103.939)))
+    network = load_any(path)
+    assert network.preprocess.mean == pytest.approx((123.68, 116.779, 103.939), rel=1e-12)  # a mean over a picture
+    check(network, tensors, Preprocess("RGB", 255.0, network.preprocess.mean))
 
 
 def test_matconvnets_classifier_is_convolutions(tmp_path):
@@ -392,8 +390,9 @@ def test_a_missing_library_says_how_to_get_it(tmp_path, monkeypatch, library, he
 
 def test_reading_needs_no_library_until_it_is_used():
     """Importing the package must not import torch, SciPy, h5py or safetensors."""
-    import subprocess
-
-    code = "import sys, stylogram_export.weights as w; w.formats(); print([m for m in ('torch','scipy','h5py','safetensors') if m in sys.modules])"
+    code = (
+        "import sys, stylogram_export.weights as weights; weights.formats();"
+        "print([name for name in ('torch', 'scipy', 'h5py', 'safetensors') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -40,9 +40,11 @@ def list_() -> None:
     """The networks that have names, and whether their weights are here."""
     table = Table("name", "weights", "what", box=None, pad_edge=False)
     for name in zoo.names():
-        entry = zoo.entry(name)
-        cached = zoo.cached(name)
-        table.add_row(name, "built in" if entry.url is None else str(cached or "not fetched"), entry.summary)
+        entry = zoo.ENTRIES.get(name)
+        if entry is None:
+            table.add_row(name, "built in", "a small VGG with random weights: it has learned nothing")
+        else:
+            table.add_row(name, str(zoo.cached(name) or "not fetched"), f"{entry.source}, {entry.mebibytes} MB")
     Console(soft_wrap=True).print(table)
 
 
@@ -60,9 +62,13 @@ def show(network: str, preprocess: str | None, pooling: str | None, size: int) -
     table = Table("layer", "tensor", "op", "shape", "stride", "receptive field", "default", box=None, pad_edge=False)
     for row in networks.describe(chosen, (1, 3, size, size)):
         default = " ".join(kind for kind in ("style", "content") if row[kind])
-        shape = "x".join(str(side) for side in row["shape"])
-        table.add_row(row["layer"], row["tensor"], row["op"], shape, row["stride"], row["receptive_field"], default)
-    console.print(table, markup=False)
+        sizes = (_sides(row[key]) for key in ("shape", "stride", "field"))
+        table.add_row(row["layer"], row["tensor"], row["op"], *sizes, default)
+    console.print(table)
+
+
+def _sides(sides: tuple[float | None, ...] | None) -> str:
+    return "whole picture" if sides is None else "x".join("?" if side is None else str(side) for side in sides)
 
 
 @command.command()
@@ -88,8 +94,8 @@ def export(
 ) -> None:
     """Write NETWORK's forward and backward graphs as ordinary ONNX files, for other programs."""
     chosen = _resolve(network, preprocess, pooling)
-    names = layers.split(",") if layers else [*chosen.layers.content, *chosen.layers.style]
-    taps = list(dict.fromkeys(chosen.layers.tensor(name.strip()) for name in names))
+    own = [*chosen.layers.content, *chosen.layers.style]
+    taps = [name.strip() for name in layers.split(",")] if layers else list(dict.fromkeys(own))
     for path in networks.export(chosen, taps, _shape(shape), Path(output), relu=relu):
         click.echo(path)
 

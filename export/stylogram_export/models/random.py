@@ -1,7 +1,9 @@
 """`random`: a small VGG whose weights a seed makes. Nothing in it was ever trained: it stands in where no weights are.
 
-Orthogonal filters (Saxe et al. 2014) of zero mean in the first layer, average pooling, and every filter scaled so that
-its mean activation on a fixed procedural picture is 1, as Gatys et al. (2015) scaled VGG's on photographs.
+Orthogonal filters (Saxe et al. 2014), then less their mean: what comes out of a ReLU is positive, so that a filter with
+a mean sees brightness and little else, and style losses on such filters diverged where these converge. Average pooling.
+Every filter is scaled to a mean activation of 1 on a fixed procedural picture, as Gatys et al. (2015) scaled VGG's on
+photographs.
 """
 
 from dataclasses import replace
@@ -20,15 +22,16 @@ Array = NDArray[np.float64]
 def initial(seed: int) -> dict[str, NDArray[np.float32]]:
     """The weights that `seed` makes."""
     tensors = {name: value.astype(np.float64) for name, value in vgg.initial(COUNTS, WIDTHS, seed).items()}
-    tensors["conv1_1.weight"] -= tensors["conv1_1.weight"].mean((1, 2, 3), keepdims=True)
     features = PREPROCESS["imagenet"].apply(picture(96))
     stage = 1
     for name in vgg.convolutions(COUNTS):
         if int(name[4]) > stage:
             stage, features = int(name[4]), _pooled(features)
-        active = np.maximum(_convolved(features, tensors[f"{name}.weight"]), 0)
-        gain = 1 / np.maximum(active.mean((0, 2, 3)), 1e-3 * active.mean())
-        tensors[f"{name}.weight"] *= gain[:, None, None, None]
+        weight = tensors[f"{name}.weight"]
+        weight -= weight.mean((1, 2, 3), keepdims=True)
+        active = np.maximum(_convolved(features, weight), 0)
+        gain = 1 / np.maximum(active.mean((0, 2, 3)), 1e-3 * active.mean())  # a filter that never fires stays finite
+        weight *= gain[:, None, None, None]
         features = active * gain[:, None, None]
     return {name: value.astype(np.float32) for name, value in tensors.items()}
 

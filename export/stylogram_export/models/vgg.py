@@ -50,7 +50,7 @@ def initial(counts: Sequence[int], widths: Sequence[int], seed: int) -> dict[str
     channels = 3
     for name in convolutions(counts):
         width = widths[int(name[4]) - 1]
-        tensors[f"{name}.weight"] = orthogonal(rng, (width, channels, 3, 3), np.sqrt(2)).astype(np.float32)
+        tensors[f"{name}.weight"] = _contiguous(orthogonal(rng, (width, channels, 3, 3), np.sqrt(2)))
         tensors[f"{name}.bias"] = np.zeros(width, np.float32)
         channels = width
     return tensors
@@ -166,7 +166,7 @@ class _Builder:
         )
 
 
-def _contiguous(array: NDArray[np.float32]) -> NDArray[np.float32]:
+def _contiguous(array: NDArray[Any]) -> NDArray[np.float32]:
     return np.ascontiguousarray(array, np.float32)
 
 

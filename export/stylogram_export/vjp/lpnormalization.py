@@ -1,4 +1,4 @@
-"""LpNormalization: y = x / |x| along an axis; dx = (dy - d|x| · Σ dy · y) / |x|, d|x| = y for p = 2, sign x for p = 1."""
+"""LpNormalization: y = x / |x| along an axis; dx = (dy - d · Σ dy · y) / |x|, d = y for p = 2, sign x for p = 1."""
 
 from ..rules import Example
 from ..step import Step

@@ -1,6 +1,5 @@
 """MatMul: Y = A B over the last two axes; dA = dY Bᵀ, dB = Aᵀ dY, summed over what was broadcast."""
 
-from ..broadcast import unbroadcast
 from ..rules import Example, draw
 from ..step import Gradients, Step
 

@@ -1,4 +1,4 @@
-"""Pad: y = x with values around it; dx = the middle of dy, and for `reflect` and `edge` what the borders copied from it.
+"""Pad: y = x with values around it; dx = the middle of dy, plus, for `reflect` and `edge`, what the borders copied.
 
 A border that mirrors x is turned round and added where it came from; one that repeats the outermost element, summed
 onto that. Negative pads cut away: there dx = 0.

@@ -9,7 +9,7 @@ ops = ("Tile",)
 
 
 def vjp(step: Step) -> str:
-    pairs = [pair for pair in zip(step.constant(1).tolist(), step.fixed(), strict=True)]
+    pairs = list(zip(step.constant(1).tolist(), step.fixed(), strict=True))
     split = step.op("Reshape", step.gy, step.ints(*[size for pair in pairs for size in pair]), name="split")
     return step.op("ReduceSum", split, step.ints(*range(0, 2 * len(pairs), 2)), keepdims=0)
 

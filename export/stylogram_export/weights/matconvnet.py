@@ -23,7 +23,9 @@ def recognise(head: bytes, path: Path) -> bool:  # noqa: ARG001
 
 def load(path: Path) -> Weights:
     """The layers that have weights, by their names (conv1_1, ..., fc8); the mean is taken from the file."""
-    if path.open("rb").read(len(HDF5_MAGIC)) == HDF5_MAGIC:
+    with path.open("rb") as file:
+        hdf5 = file.read(len(HDF5_MAGIC)) == HDF5_MAGIC
+    if hdf5:
         raise Error(
             f"{path}: MATLAB 7.3 (HDF5) is not accepted; save it with save(..., '-v7'), as MatConvNet's files are"
         )
