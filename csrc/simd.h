@@ -2,8 +2,8 @@
 //
 // Streaming loops are written once, as a lambda that the compiler vectorises for each level:
 //   simd::run([=]() STYLOGRAM_INLINE { ... });
-// Micro-kernels with explicit vectors (gemm/) are compiled once a level by inclusion. No file is compiled with -mavx...:
-// inline functions of the standard library would then exist in a form that older CPUs cannot run.
+// Micro-kernels with explicit vectors (gemm/) are compiled once a level by inclusion. No file is compiled with
+// -mavx...: inline functions of the standard library would then exist in a form that older CPUs cannot run.
 #pragma once
 
 #include <string>

@@ -122,9 +122,9 @@ class Reference:
 class Runtime(Reference):
     """A pair of graphs in ONNX Runtime."""
 
-    def __init__(self, derivative: Derivative) -> None:
+    def __init__(self, derivative: Derivative, threads: int = 1) -> None:
         self.pair = derivative
-        self._sessions = [session(derivative.forward), session(derivative.backward)]
+        self._sessions = [session(derivative.forward, threads), session(derivative.backward, threads)]
 
     def forward(self, x: Array) -> Feeds:
         names = [v.name for v in self.pair.forward.graph.output]

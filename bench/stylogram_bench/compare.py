@@ -7,6 +7,7 @@ The machine's speed drifts, so every figure is a ratio of neighbouring measureme
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 STAGES = (2, 2, 4, 4, 1)  # VGG-19 to conv5_1
-MODES = ("contiguous", "channels_last", "compile")
 
 
 def weights(seed: int = 0) -> dict[str, Array]:
@@ -108,7 +109,9 @@ def seconds_of(step: Callable[[], float]) -> float:
 
 
 def iteration(case: Case) -> dict[str, Any]:
-    """Seconds an iteration of ours and of every mode of PyTorch, by turns; ratios round by round against its best mode."""
+    """Seconds an iteration of ours and of every mode of PyTorch, by turns; ratios round by round against its best."""
+    from .baseline import MODES
+
     tensors, content, style = weights(), picture(case.size, 1), picture(case.size, 2)
     ours = Ours(tensors, content, style, case.threads)
     runners: dict[str, Any] = {"ours": ours}
@@ -180,15 +183,23 @@ def time_to_loss(case: Case, iterations: int, mode: str) -> dict[str, Any]:
 
 def peak_memory(who: str, case: Case) -> float:
     """Peak resident MiB of a process of its own that runs three iterations."""
-    code = (
-        "import resource, sys; from stylogram_bench import compare as c;"
-        f"t, p, s = c.weights(), c.picture({case.size}, 1), c.picture({case.size}, 2);"
-        f"r = c.Ours(t, p, s, {case.threads}) if {who!r} == 'ours' else c.theirs(t, p, s, {case.threads}, {who!r});"
-        "[r.iteration() for _ in range(3)];"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
-    )
+    code = f"from stylogram_bench import compare; compare.three_iterations({who!r}, {case.size}, {case.threads})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
+
+
+def three_iterations(who: str, size: int, threads: int) -> None:
+    """Print the peak resident MiB of this process after three iterations of `who`, "ours" or a mode of PyTorch."""
+    make = Ours if who == "ours" else partial(theirs, mode=who)
+    runner = make(weights(), picture(size, 1), picture(size, 2), threads)
+    for _ in range(3):
+        runner.iteration()
+    try:
+        # getrusage's figure outlives an exec: it would be the parent's.
+        status = Path("/proc/self/status").read_text().splitlines()
+        print(next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM")))
+    except OSError:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def machine() -> dict[str, Any]:

@@ -17,7 +17,7 @@ constexpr std::int64_t kDepth = 512;              // of a block: its panel of `a
 constexpr std::int64_t kBlockFloats = 64 * 1024;  // of a block of `b`: stays in the second cache
 constexpr std::int64_t kMostColumns = 1024;
 constexpr std::int64_t kMostParts = 32;
-constexpr std::int64_t kLine = 16;                             // floats in a cache line
+constexpr std::int64_t kLine = 16;                               // floats in a cache line
 constexpr std::int64_t kStreamedFloats = std::int64_t{4} << 20;  // a result larger than this goes past the caches
 
 // The rows cut into tiles as even as can be: 64 rows in tiles of at most 13 are 13+13+13+13+12, not 12 x 5 + 4.
@@ -44,19 +44,18 @@ void pack_rows(const float* a, std::int64_t depth, const Tiles& tiles, float* to
 // row, as it lies in memory: the processor's prefetcher follows long rows, not a column of short pieces.
 void pack_columns(const float* b, std::int64_t stride, std::int64_t depth, std::int64_t width, std::int64_t panel,
                   const float* scale, float* to) {
-  const std::int64_t whole = width / panel * panel;
   for (std::int64_t k = 0; k < depth; ++k) {
     const float* from = b + k * stride;
     float* row = to + k * panel;
-    for (std::int64_t j = 0; j < whole; j += panel) {
-      std::memcpy(row + j * depth, from + j, sizeof(float) * static_cast<std::size_t>(panel));
+    for (std::int64_t j = 0; j < width; j += panel, row += depth * panel) {
+      const std::int64_t columns = std::min(panel, width - j);
+      if (columns < panel) std::fill(row + columns, row + panel, 0.0F);
+      if (scale == nullptr) {
+        std::memcpy(row, from + j, sizeof(float) * static_cast<std::size_t>(columns));
+      } else {
+        for (std::int64_t i = 0; i < columns; ++i) row[i] = from[j + i] * scale[j + i];
+      }
     }
-    if (whole < width) {
-      float* last = std::copy(from + whole, from + width, row + whole * depth);
-      std::fill(last, row + whole * depth + panel, 0.0F);
-    }
-    if (scale == nullptr) continue;
-    for (std::int64_t j = 0; j < width; ++j) row[j / panel * panel * depth + j % panel] *= scale[j];
   }
 }
 

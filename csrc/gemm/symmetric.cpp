@@ -8,15 +8,19 @@
 #include "gemm/micro.h"
 #include "parallel.h"
 #include "scratch.h"
+#include "simd.h"
 #include "slices.h"
 
 namespace stylogram::gemm {
 namespace {
 
-constexpr std::int64_t kDepth = 1024;  // columns of F that are packed at a time
-constexpr std::int64_t kBand = 12;     // tile rows that stay in the second cache while the other side passes by
+constexpr std::int64_t kDepth = 512;  // columns of F that are packed at a time
+constexpr std::int64_t kBand = 12;    // tile rows that stay in the second cache while the other side passes by
+constexpr std::int64_t kMostSlices = 16;
+constexpr std::int64_t kSumFloats = std::int64_t{4} << 20;  // that the slices' sums may take together
 constexpr std::int64_t kGroupRows = 128;
-constexpr std::int64_t kRowsAhead = 160;  // of the next columns that the second cache can take besides this band
+constexpr std::int64_t kFewSlices = 8;    // with fewer, the tile rows are cut into groups too, to have parts enough
+constexpr std::int64_t kRowsAhead = 256;  // of the next columns that the second cache can take besides this band
 
 // The lower triangle of tiles, row after row: tile (i, j), j <= i, is number i (i + 1) / 2 + j.
 std::int64_t tile_number(std::int64_t i, std::int64_t j) { return i * (i + 1) / 2 + j; }
@@ -26,16 +30,18 @@ std::int64_t tile_number(std::int64_t i, std::int64_t j) { return i * (i + 1) / 
 struct Plan {
   const Symmetric& product;
   const MicroKernels& micro;
-  std::int64_t tile_rows, tiles, groups;
+  std::int64_t tile_rows, tiles;
   Slices slices;
+  std::int64_t groups;
 
   Plan(const Symmetric& product, const MicroKernels& micro)
       : product(product),
         micro(micro),
         tile_rows((product.rows + micro.dot_rows - 1) / micro.dot_rows),
         tiles(tile_number(tile_rows, 0)),
-        groups(std::min<std::int64_t>(8, (product.rows + kGroupRows - 1) / kGroupRows)),
-        slices(product.columns, 2 * kDepth, 16, kDepth) {}
+        slices(product.columns, kDepth, std::clamp<std::int64_t>(kSumFloats / floats(), 1, kMostSlices), kDepth),
+        groups(std::min((product.rows + kGroupRows - 1) / kGroupRows, (kFewSlices + slices.count - 1) / slices.count)) {
+  }
 
   // Groups of about the same number of tiles: the triangle's rows grow.
   std::int64_t group_begin(std::int64_t group) const {
@@ -104,21 +110,35 @@ void multiply_part(const Plan& plan, std::int64_t n, std::int64_t slice, std::in
   }
 }
 
-// One tile row: the slices' sums in order, in double, over the divisor, into both triangles.
+// to[i] = (sums[i] + sums[i + stride] + ...) / divisor, in double, in the order of the slices.
+void sum_slices(const float* sums, std::int64_t slices, std::int64_t stride, std::int64_t count, double divisor,
+                float* to) {
+  simd::run([=]() STYLOGRAM_INLINE {
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) {
+      double total = 0;
+      for (std::int64_t slice = 0; slice < slices; ++slice) total += static_cast<double>(sums[i + slice * stride]);
+      to[i] = static_cast<float>(total / divisor);
+    }
+  });
+}
+
+// One tile row, from the slices' sums into both triangles.
 void finish_row(const Plan& plan, std::int64_t n, std::int64_t i, const float* sums) {
+  thread_local Scratch<float> scratch;
   const std::int64_t side = plan.micro.dot_rows;
   const std::int64_t rows = plan.product.rows;
+  const std::int64_t count = (i + 1) * plan.micro.dot_tile;
+  float* tile = scratch.get(static_cast<std::size_t>(count));
+  sum_slices(sums + tile_number(i, 0) * plan.micro.dot_tile, plan.slices.count, plan.floats(), count,
+             plan.product.divisor[n], tile);
   float* out = plan.product.out + n * rows * rows;
-  const double divisor = plan.product.divisor[n];
-  for (std::int64_t j = 0; j <= i; ++j) {
-    const float* tile = sums + tile_number(i, j) * plan.micro.dot_tile;
-    for (std::int64_t e = 0; e < side * side; ++e) {
-      const std::int64_t row = i * side + e / side;
-      const std::int64_t column = j * side + e % side;
-      if (row >= rows || column > row) continue;
-      double total = 0;
-      for (std::int64_t slice = 0; slice < plan.slices.count; ++slice) total += tile[slice * plan.floats() + e];
-      out[row * rows + column] = out[column * rows + row] = static_cast<float>(total / divisor);
+  for (std::int64_t j = 0; j <= i; ++j, tile += plan.micro.dot_tile) {
+    for (std::int64_t row = i * side; row < std::min(rows, (i + 1) * side); ++row) {
+      const float* from = tile + (row - i * side) * side - j * side;
+      for (std::int64_t column = j * side; column <= std::min(row, (j + 1) * side - 1); ++column) {
+        out[row * rows + column] = out[column * rows + row] = from[column];
+      }
     }
   }
 }

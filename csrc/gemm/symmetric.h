@@ -5,8 +5,8 @@
 
 namespace stylogram::gemm {
 
-/// For each n: out[n] = divisor[n]⁻¹ f[n] diag(root[n])² f[n]^T; f (rows, columns), out (rows, rows), contiguous float32.
-/// `root` may be null (ones); `root_stride` is 0 where all n share one.
+/// For each n: out[n] = divisor[n]⁻¹ f[n] diag(root[n])² f[n]^T; f (rows, columns), out (rows, rows), contiguous
+/// float32. `root` may be null (ones); `root_stride` is 0 where all n share one.
 struct Symmetric {
   std::int64_t batch, rows, columns;
   const float* f;

@@ -44,8 +44,8 @@ class History {
   double second_loop(std::int64_t age, double scale);
 
   std::int64_t slots_, oldest_ = 0, count_ = 0;
-  std::vector<double> sy_, yy_;     // (slots, slots): s_a . y_b for b as new as a or newer; y_a . y_b
-  std::vector<Products> products_;  // by slot; of each, sg and yg are of the newest gradient
+  std::vector<double> sy_, yy_;       // (slots, slots): s_a . y_b for b as new as a or newer; y_a . y_b
+  std::vector<Products> products_;    // by slot; of each, sg and yg are of the newest gradient
   std::vector<double> alpha_, beta_;  // by age; alpha - beta in the second loop
   Combination combination_;
 };

@@ -20,8 +20,8 @@ struct Stretch {
   float* m;
   float* v;
   std::int64_t length;
-  float rest1, beta2, rest2;    // 1 - b1, b2, 1 - b2
-  float rate, root, epsilon;    // rate / (1 - b1^t), 1 / sqrt(1 - b2^t)
+  float rest1, beta2, rest2;  // 1 - b1, b2, 1 - b2
+  float rate, root, epsilon;  // rate / (1 - b1^t), 1 / sqrt(1 - b2^t)
 };
 
 void update(const Stretch& stretch) {
@@ -69,8 +69,8 @@ void Adam::step(float* x, const float* gradient, Stream stream) {
   parallel_for(slices.count, [&](std::int64_t slice) {
     const std::int64_t at = slices.begin(slice);
     update({x + at, gradient + at, m_ + at, v_ + at, slices.end(slice) - at, static_cast<float>(1 - options_.beta1),
-            static_cast<float>(options_.beta2), static_cast<float>(1 - options_.beta2), static_cast<float>(rate), static_cast<float>(root),
-            static_cast<float>(options_.epsilon)});
+            static_cast<float>(options_.beta2), static_cast<float>(1 - options_.beta2), static_cast<float>(rate),
+            static_cast<float>(root), static_cast<float>(options_.epsilon)});
   });
 }
 

@@ -5,9 +5,9 @@
 //
 // These are the steps of torch.optim.LBFGS with line_search_fn=None, and of the field's programs. Nocedal, "Updating
 // quasi-Newton matrices with limited storage" (1980), gives the two-loop recursion for H g. Its vectors stay within
-// the span of g and the stored s and y, so it can be run on coefficients: Chen, Wang and Zhou, "Large-scale L-BFGS using
-// MapReduce" (2014). One pass over the stored pairs gives the inner products of the new y and g with all of them, a
-// recursion over scalars in double gives the coefficients, and one pass combines the vectors, moves x and leaves s.
+// the span of g and the stored s and y, so it can be run on coefficients: Chen, Wang and Zhou, "Large-scale L-BFGS
+// using MapReduce" (2014). One pass over the stored pairs gives the inner products of the new y and g with all of them,
+// a recursion over scalars in double gives the coefficients, and one pass combines the vectors, moves x and leaves s.
 // Of the products that the paper keeps, s.s and s_new.y_old do not occur in the recursion and are not computed.
 #pragma once
 
@@ -67,13 +67,13 @@ class Lbfgs {
   struct Picture {
     lbfgs::History history;
     Outcome outcome = Outcome::first;
-    bool has_previous = false;   // a step was taken: the forming slot holds s, and in y the gradient before it
-    int halvings = 0;            // of the last step
-    double norm = 0;             // ||g||_1 of the newest gradient; not finite if it is not
-    double previous_norm = 0;    // and of that at the previous point
+    bool has_previous = false;  // a step was taken: the forming slot holds s, and in y the gradient before it
+    int halvings = 0;           // of the last step
+    double norm = 0;            // ||g||_1 of the newest gradient; not finite if it is not
+    double previous_norm = 0;   // and of that at the previous point
     double previous_value = 0;
     const lbfgs::Combination* direction = nullptr;
-    float length = 0;            // t
+    float length = 0;  // t
   };
   struct Stretch;  // some numbers of one picture
 
@@ -99,9 +99,9 @@ class Lbfgs {
   Options options_;
   Slices slices_;
   Reserved memory_;
-  float* s_;                // (n, slots, stride)
-  float* y_;                // (n, slots, stride)
-  float* previous_;         // (n, stride), x at the previous point; with backtrack only
+  float* s_;         // (n, slots, stride)
+  float* y_;         // (n, slots, stride)
+  float* previous_;  // (n, stride), x at the previous point; with backtrack only
   std::vector<Picture> pictures_;
   std::vector<lbfgs::Products> products_;  // (n, slices, slots) by age
   std::vector<double> norms_;              // (n, slices)

@@ -20,8 +20,7 @@ STYLOGRAM_INLINE inline float bend(float squared, float exponent) {
   if constexpr (P == Power::two) return 1.0F;
   if constexpr (P == Power::two_and_a_half) return std::sqrt(std::sqrt(squared));
   if constexpr (P == Power::three) return std::sqrt(squared);
-  // In double: the square of a difference may underflow or overflow a float where the term does not.
-  return squared > 0 ? static_cast<float>(std::pow(static_cast<double>(squared), static_cast<double>(exponent))) : 0.0F;
+  return squared > 0 ? std::pow(squared, exponent) : 0.0F;
 }
 
 // One row: the flows p r^(p/2-1) d along x and y, and the sum of its terms.

@@ -1,8 +1,8 @@
 """The kernels, on arrays that are changed in place: C-contiguous, of exactly the type that is named.
 
 Arrays are NumPy's, or have `__cuda_array_interface__` for memory on a GPU. A bad argument is a ValueError in one line,
-`[kernel] what is accepted, what was got`. N pictures are independent: each gets, to the bit, what it gets alone, and the
-number of threads does not change a result either. The GIL is released while a kernel runs.
+`[kernel] what is accepted, what was got`. N pictures are independent: each gets, to the bit, what it gets alone, and
+the number of threads does not change a result either. The GIL is released while a kernel runs.
 """
 
 from typing import Literal
@@ -29,8 +29,8 @@ def gram_loss(
 ) -> None:
     """value += scale ‖G − A‖² + offset; gradient = (or +=, with accumulate) 4 scale / Σw (G − A) F diag(w).
 
-    features and gradient (N,C,P), target A (N,C,C), scale, offset and value (N), mask as in `gram`; gram (N,C,C) becomes
-    G. Gatys, Ecker and Bethge (2015), equations 3 to 6.
+    features and gradient (N,C,P), target A (N,C,C), symmetric; scale, offset and value (N), mask as in `gram`;
+    gram (N,C,C) becomes G. Gatys, Ecker and Bethge (2015), equations 3 to 6.
     """
 
 def feature_loss(
@@ -55,15 +55,16 @@ def tv(
     gradient: _Floats,
     value: _Doubles,
 ) -> None:
-    """value += scale (Σ|dx|^p + Σ|dy|^p), or isotropic scale Σ (dx² + dy²)^(p/2) over the (H−1)×(W−1) crop; gradient +=.
+    """value += scale (Σ|dx|^p + Σ|dy|^p), or isotropic scale Σ (dx² + dy²)^(p/2) over the (H−1)×(W−1) crop.
 
-    picture and gradient (N,C,H,W), value (N), power >= 1.
+    gradient += its derivative, 0 where a term has none. picture and gradient (N,C,H,W), value (N), power >= 1.
     """
 
-def alpha_norm(
-    picture: _Floats, alpha: float, scale: float, shift: float, gradient: _Floats, value: _Doubles
-) -> None:
-    """value += scale Σ |x − shift|^alpha; gradient += its derivative. picture and gradient (N,D), value (N), alpha >= 1."""
+def alpha_norm(picture: _Floats, alpha: float, scale: float, shift: float, gradient: _Floats, value: _Doubles) -> None:
+    """value += scale Σ |x − shift|^alpha; gradient += its derivative.
+
+    picture and gradient (N,D), value (N), alpha >= 1.
+    """
 
 def matmul(a: _Floats, b: _Floats, out: _Floats) -> None:
     """out = a b; a (M,K), b (K,N), out (M,N): the product inside `gram_loss`, by itself."""

@@ -15,7 +15,8 @@ A file of ours declares them in its metadata. For any other network `discover` f
 4. Default style layers: of the stages up to total stride 16, the first layers of each, as many of each as make at most
    eight in all, and one of each where there are five stages or more (VGG: conv1_1 ... conv5_1, as Gatys et al. 2016;
    SqueezeNet: conv1, fire2-7, fire9). The layer of the classes itself is left out.
-5. Default content layer: the second one at total stride 8 (VGG: conv4_2), or of the stage nearest to that.
+5. Default content layer: the first one with two convolutions in a row at total stride 8 behind it (VGG: conv4_2;
+   SqueezeNet: fire5, a squeeze and an expansion; ResNet: conv3_1), or in the stage nearest to that stride.
 """
 
 import json
@@ -32,6 +33,7 @@ from .receptive import Field, fields
 
 STYLE_STRIDE = 16
 CONTENT_STRIDE = 8
+CONTENT_DEPTH = 2
 MOST_STYLE_LAYERS = 8
 ENOUGH_STAGES = 5
 
@@ -252,6 +254,15 @@ class _Graph:
         """The total stride; the larger one where rows and columns differ."""
         return max(self.fields[tensor].stride or (1.0, 1.0))
 
+    def depths(self) -> dict[str, int]:
+        """The convolutions in a row, at the tensor's own stride, that the longest path to it has."""
+        found: dict[str, int] = {}
+        for node in self.nodes:
+            stride = self.fields[node.output[0]].stride
+            before = [found[name] for name in reads(node) if name in found and self.fields[name].stride == stride]
+            found.update((name, max(before, default=0) + (node.op_type == "Conv")) for name in node.output if name)
+        return found
+
     def pools(self, stages: Sequence[Sequence[str]]) -> dict[str, str]:
         """pool<s>: the first pool with a stride after stage s, on the way of every path."""
         index = {node.output[0]: number for number, node in enumerate(self.nodes)}
@@ -307,4 +318,5 @@ def _content(stages: Sequence[list[str]], walk: _Graph) -> str:
     """Rule 5."""
     usable = _shrinking(stages, walk)
     nearest = min(usable, key=lambda stage: abs(np.log2(walk.stride(stage[0]) / CONTENT_STRIDE)))
-    return nearest[:2][-1]
+    depths = walk.depths()
+    return next((tensor for tensor in nearest if depths[tensor] >= CONTENT_DEPTH), nearest[-1])

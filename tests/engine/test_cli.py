@@ -173,7 +173,9 @@ def test_a_panorama_too_thin_after_scaling(here, capsys):
     assert refused(capsys, "16")
 
 
-@pytest.mark.parametrize(("out", "part"), [("no/dir/o.png", "no/dir"), ("folder.png", "directory"), ("o.gif", ".png"), ("o", ".png")])
+@pytest.mark.parametrize(
+    ("out", "part"), [("no/dir/o.png", "no/dir"), ("folder.png", "directory"), ("o.gif", ".png"), ("o", ".png")]
+)
 def test_a_bad_output_is_refused_before_computing(here, capsys, out, part):
     (here / "folder.png").mkdir()
     assert stylize(out=out, content="not-even-looked-at.png") == 2
@@ -231,13 +233,17 @@ def test_bad_networks(here, capsys):
     onnx.save(_model([conv, relu, odd], (), [weight]), "none.onnx")
     assert stylize(network="none.onnx") == 2
     assert refused(capsys, "none.onnx")
-    unsupported = _model([conv, relu, helper.make_node("Det", ["y"], ["d"], name="the_det"), strange][:3], ("x",), [weight])
+    unsupported = _model(
+        [conv, relu, helper.make_node("Det", ["y"], ["d"], name="the_det"), strange][:3], ("x",), [weight]
+    )
     onnx.save(unsupported, "det.onnx")
     assert stylize("--style-layers", "d", "--content-layers", "y", network="det.onnx") == 2
     assert refused(capsys, "Det", "the_det")
 
     shape = numpy_helper.from_array(np.array([1, 4 * 48 * 48]), "shape")
-    fixed = _model([conv, relu, helper.make_node("Reshape", ["y", "shape"], ["flat"], name="flatten")], ("x",), [weight, shape])
+    fixed = _model(
+        [conv, relu, helper.make_node("Reshape", ["y", "shape"], ["flat"], name="flatten")], ("x",), [weight, shape]
+    )
     onnx.save(fixed, "fixed.onnx")
     assert stylize("--style-layers", "y", "--content-layers", "flat", network="fixed.onnx") == 2
     assert refused(capsys, "flatten")
@@ -247,7 +253,9 @@ def test_a_loss_that_becomes_nan_keeps_the_last_good_picture(here, capsys):
     """Adam with an absurd learning rate overflows the features."""
     assert stylize("--optimizer", "sgd", "--learning-rate", "1e30", "--trace", "t.jsonl") == 2
     assert refused(capsys, "iteration 1", "--learning-rate", "the last good picture is in out.png")
-    np.testing.assert_allclose(pictures.read(here / "out.png").rgb, pictures.read(here / "content.png").rgb, atol=1 / 255)
+    np.testing.assert_allclose(
+        pictures.read(here / "out.png").rgb, pictures.read(here / "content.png").rgb, atol=1 / 255
+    )
     assert len((here / "t.jsonl").read_text().splitlines()) == 1
 
 

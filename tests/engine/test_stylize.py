@@ -65,7 +65,9 @@ def test_paths_bytes_and_floats_are_the_same_picture(content, paint, network, tm
 
 
 def test_blend_weights_decide_which_style(content, paint, network):
-    first, half, second = (run(content, paint, network, iterations=25, style_blend=b).exact for b in ((1, 0), (1, 1), (0, 1)))
+    first, half, second = (
+        run(content, paint, network, iterations=25, style_blend=b).exact for b in ((1, 0), (1, 1), (0, 1))
+    )
     assert np.array_equal(first, run(content, paint[0], network, iterations=25).exact)
     distances = [distance(picture, paint[0], network) for picture in (first, half, second)]
     assert distances == sorted(distances)
@@ -212,7 +214,9 @@ def test_the_objective_s_gradient_is_the_derivative_of_its_value(content, paint,
         objective.evaluate()
         values.append(objective.total[0])
     expected = (values[0] - values[1]) / 4e-4
-    assert (gradient * direction).sum() == pytest.approx(expected, rel=1e-2)  # float32, and ReLUs that switch within the step
+    assert (gradient * direction).sum() == pytest.approx(
+        expected, rel=1e-2
+    )  # float32, and ReLUs that switch within the step
 
 
 def test_terms_sum_to_the_loss_and_are_named_by_layer(content, paint, network):

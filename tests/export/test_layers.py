@@ -91,7 +91,7 @@ def test_squeezenet():
     layers = discover(prepare(onnx.load(SQUEEZENET)))
     assert list(layers.names.values()) == ["conv1", *(f"fire{k}" for k in range(2, 10)), "conv10"]
     assert [layers.names[name] for name in layers.style] == ["conv1", *(f"fire{k}" for k in range(2, 8)), "fire9"]
-    assert [layers.names[name] for name in layers.content] == ["fire6"]
+    assert [layers.names[name] for name in layers.content] == ["fire5"]
     assert layers.tensor("fire2_squeeze") == "fire2_squeeze"
 
 
@@ -103,7 +103,7 @@ def test_resnet_has_the_papers_stages():
     assert counts == [1, 3, 4, 6, 3]
     assert set(ops(layers, model)) == {"Relu"}
     assert layers.style == ("conv1_1", "conv2_1", "conv2_2", "conv3_1", "conv3_2", "conv4_1", "conv4_2")
-    assert layers.content == ("conv3_2",)
+    assert layers.content == ("conv3_1",)
     sums = {node.output[0] for node in model.graph.node if node.op_type in ("Sum", "Add")}
     makers = {node.output[0]: node for node in model.graph.node}
     assert all(makers[tensor].input[0] in sums for tensor in list(layers.names.values())[1:])
@@ -116,7 +116,7 @@ def test_inception_v1_has_its_stem_and_its_modules():
     counts = [sum(name.startswith(f"conv{stage}_") for name in layers.names) for stage in range(1, 6)]
     assert counts == [1, 2, 2, 5, 2]
     assert len(layers.style) == 8
-    assert layers.content == ("conv3_2",)
+    assert layers.content == ("conv3_1",)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,14 @@ def test_other_architectures(name, last, counts, style):
     assert len(layers.names) == sum(counts)
     assert len(layers.style) == style
     assert set(ops(layers, model)) <= {"Relu", "Concat"}
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "content"), [("bvlc_alexnet", "MaxPool", "conv2_1"), ("squeezenet", None, "conv3_1")]
+)
+def test_the_content_layer_where_stages_are_short_or_deep(name, last, content):
+    """One convolution at stride 8: that one; two in one module: that module."""
+    assert discover(light(name, last)).content == (content,)
 
 
 def test_bottlenecks_and_the_layer_of_the_classes_are_no_defaults():

@@ -233,7 +233,7 @@ def test_squeezenet_is_described():
         "style": True,
         "content": False,
     }
-    assert [row["tensor"] for row in rows if row["content"]] == ["fire6"]
+    assert [row["tensor"] for row in rows if row["content"]] == ["fire5"]
 
 
 def test_description_of_a_vgg():

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """‖got − expected‖ / ‖expected‖ at most this, and the largest difference over the largest number at most ten times it."""
+    """‖got − expected‖ / ‖expected‖ at most this, max|got − expected| / max|expected| at most ten times it."""
 
     relative: float
     reason: str

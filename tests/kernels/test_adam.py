@@ -19,7 +19,8 @@ def formula(gradients: Doubles, rate: float, beta1: float, beta2: float, epsilon
 
 @pytest.mark.parametrize("d", [1, 7, 5000, 70_001])
 @pytest.mark.parametrize("options", [{}, {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3}])
-def test_adam_is_the_formula(level: str, threads: int, d: int, options: dict[str, float]) -> None:
+@pytest.mark.usefixtures("level", "threads")
+def test_adam_is_the_formula(d: int, options: dict[str, float]) -> None:
     gradients, x = randoms(50, 2, d), np.ones((2, d), np.float32)
     adam = _core.Adam(2, d, learning_rate=0.02, **options)
     for gradient in gradients:
@@ -31,7 +32,8 @@ def test_adam_is_the_formula(level: str, threads: int, d: int, options: dict[str
         NEAR.check(x * np.float32(1.001), expected)
 
 
-def test_adam_is_torchs(level: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_adam_is_torchs() -> None:
     torch = pytest.importorskip("torch")
     gradients, ours = randoms(30, 1, 3000), np.ones((1, 3000), np.float32)
     theirs = torch.ones(1, 3000, requires_grad=True)
@@ -43,7 +45,8 @@ def test_adam_is_torchs(level: str) -> None:
         NEAR.check(ours, theirs.detach().numpy().astype(np.float64))
 
 
-def test_threads_and_batch_change_no_bit(level: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_threads_and_batch_change_no_bit() -> None:
     gradients = randoms(5, 3, 70_001)
 
     def run(of: slice) -> np.ndarray:
@@ -61,7 +64,11 @@ def test_threads_and_batch_change_no_bit(level: str) -> None:
 
 
 def test_the_rate_can_change_and_reset_forgets() -> None:
-    adam, first, second = _core.Adam(1, 9, learning_rate=0.1), np.zeros((1, 9), np.float32), np.zeros((1, 9), np.float32)
+    adam, first, second = (
+        _core.Adam(1, 9, learning_rate=0.1),
+        np.zeros((1, 9), np.float32),
+        np.zeros((1, 9), np.float32),
+    )
     gradient = randoms(1, 9)
     adam.step(first, gradient)
     adam.step(first, gradient)
@@ -73,7 +80,8 @@ def test_the_rate_can_change_and_reset_forgets() -> None:
 
 
 @pytest.mark.parametrize("d", [1, 7, 70_001])
-def test_gradient_descent_is_the_formula(level: str, threads: int, d: int) -> None:
+@pytest.mark.usefixtures("level", "threads")
+def test_gradient_descent_is_the_formula(d: int) -> None:
     x, gradient = randoms(2, d), randoms(2, d, seed=1)
     expected = x.astype(np.float64) - 0.3 * gradient.astype(np.float64)
     _core.gradient_descent(x, gradient, 0.3)

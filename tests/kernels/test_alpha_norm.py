@@ -18,7 +18,8 @@ def run(picture: Floats, alpha: float) -> tuple[Doubles, Floats]:
 
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("d", [1, 7, 1000, 4097, 100_003])
-def test_loss_is_the_reference(level: str, alpha: float, d: int) -> None:
+@pytest.mark.usefixtures("level")
+def test_loss_is_the_reference(alpha: float, d: int) -> None:
     picture = randoms(2, d)
     value, gradient = run(picture, alpha)
     right_value, right_gradient = reference(picture.astype(np.float64), alpha, 0.7, 0.25)
@@ -31,7 +32,8 @@ def test_loss_is_the_reference(level: str, alpha: float, d: int) -> None:
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_gradient_is_that_of_the_value(level: str, alpha: float) -> None:
+@pytest.mark.usefixtures("level")
+def test_gradient_is_that_of_the_value(alpha: float) -> None:
     picture = randoms(2, 30)
     direction = randoms(2, 30, seed=2).astype(np.float64)
     at = picture.astype(np.float64)
@@ -42,7 +44,8 @@ def test_gradient_is_that_of_the_value(level: str, alpha: float) -> None:
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_batch_threads_and_repetition_change_no_bit(level: str, alpha: float) -> None:
+@pytest.mark.usefixtures("level")
+def test_batch_threads_and_repetition_change_no_bit(alpha: float) -> None:
     picture = randoms(2, 100_003)
     together = run(picture, alpha)
     for threads in (1, 2, 5):
@@ -53,7 +56,8 @@ def test_batch_threads_and_repetition_change_no_bit(level: str, alpha: float) ->
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_at_the_shift_the_gradient_is_zero(level: str, alpha: float) -> None:
+@pytest.mark.usefixtures("level")
+def test_at_the_shift_the_gradient_is_zero(alpha: float) -> None:
     value, gradient = run(np.full((1, 40), 0.25, np.float32), alpha)
     assert (value == 1).all()
     assert (gradient == 1).all()

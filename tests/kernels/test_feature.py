@@ -29,7 +29,8 @@ def expected(features: Doubles, target: Floats, scale: Doubles, weight: Floats |
 @pytest.mark.parametrize("accumulate", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("c", "p"), SIZES)
-def test_loss_is_the_reference(level: str, c: int, p: int, weighted: bool, accumulate: bool) -> None:
+@pytest.mark.usefixtures("level")
+def test_loss_is_the_reference(c: int, p: int, weighted: bool, accumulate: bool) -> None:
     features, target, scale, weight = inputs(2, c, p, weighted)
     value, gradient = run(features, target, scale, accumulate, weight)
     right_value, right_gradient = expected(features.astype(np.float64), target, scale, weight)
@@ -42,7 +43,8 @@ def test_loss_is_the_reference(level: str, c: int, p: int, weighted: bool, accum
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_gradient_is_that_of_the_value(level: str, weighted: bool) -> None:
+@pytest.mark.usefixtures("level")
+def test_gradient_is_that_of_the_value(weighted: bool) -> None:
     features, target, scale, weight = inputs(2, 3, 17, weighted)
     direction = randoms(*features.shape, seed=9).astype(np.float64)
     at = features.astype(np.float64)
@@ -53,7 +55,8 @@ def test_gradient_is_that_of_the_value(level: str, weighted: bool) -> None:
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_batch_threads_and_repetition_change_no_bit(level: str, weighted: bool) -> None:
+@pytest.mark.usefixtures("level")
+def test_batch_threads_and_repetition_change_no_bit(weighted: bool) -> None:
     features, target, scale, weight = inputs(3, 7, 20001, weighted)
     together = run(features, target, scale, True, weight)
     for threads in (1, 2, 5):

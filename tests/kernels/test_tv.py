@@ -22,7 +22,8 @@ def run(picture: Floats, kind: str, power: float, scale: float = 0.7) -> tuple[D
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("power", POWERS)
 @pytest.mark.parametrize(("h", "w"), SIZES)
-def test_loss_is_the_reference(level: str, h: int, w: int, power: float, kind: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_loss_is_the_reference(h: int, w: int, power: float, kind: str) -> None:
     picture = distinct(2, 3, h, w)
     value, gradient = run(picture, kind, power)
     right_value, right_gradient = reference(picture.astype(np.float64), kind, power, 0.7)
@@ -32,7 +33,8 @@ def test_loss_is_the_reference(level: str, h: int, w: int, power: float, kind: s
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("power", POWERS)
-def test_a_wrong_factor_is_found(level: str, power: float, kind: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_a_wrong_factor_is_found(power: float, kind: str) -> None:
     picture = distinct(2, 3, 9, 21)
     value, gradient = run(picture, kind, power)
     right_value, right_gradient = reference(picture.astype(np.float64), kind, power, 0.7)
@@ -44,7 +46,8 @@ def test_a_wrong_factor_is_found(level: str, power: float, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("power", POWERS)
-def test_gradient_is_that_of_the_value(level: str, power: float, kind: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_gradient_is_that_of_the_value(power: float, kind: str) -> None:
     picture = distinct(2, 2, 8, 9)  # differences of 1/288 and more: no kink within the step
     direction = randoms(*picture.shape, seed=4).astype(np.float64)
     at = picture.astype(np.float64)
@@ -55,14 +58,16 @@ def test_gradient_is_that_of_the_value(level: str, power: float, kind: str) -> N
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("power", POWERS)
-def test_a_flat_picture_has_no_gradient(level: str, power: float, kind: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_a_flat_picture_has_no_gradient(power: float, kind: str) -> None:
     value, gradient = run(np.full((1, 3, 6, 7), 0.3, np.float32), kind, power)
     assert (value == 1).all()
     assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_adds_to_the_gradient(level: str, kind: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_it_adds_to_the_gradient(kind: str) -> None:
     picture = distinct(1, 3, 12, 50)
     gradient, value = np.full_like(picture, 5), np.zeros(1)
     _core.tv(picture, kind, 2.0, 0.7, gradient, value)
@@ -71,7 +76,8 @@ def test_it_adds_to_the_gradient(level: str, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("power", [1.0, 2.5])
-def test_batch_threads_and_repetition_change_no_bit(level: str, power: float, kind: str) -> None:
+@pytest.mark.usefixtures("level")
+def test_batch_threads_and_repetition_change_no_bit(power: float, kind: str) -> None:
     picture = randoms(2, 3, 301, 257)
     together = run(picture, kind, power)
     for threads in (1, 2, 5):

@@ -14,7 +14,9 @@ from ..files import check_output
 @click.command(name="bench")
 @click.option("--sizes", default="256,512", metavar="A,B", help="sides of the pictures [256,512]")
 @click.option("--rounds", type=click.IntRange(1), default=12, metavar="N", help="iterations of each, by turns [12]")
-@click.option("--to-loss", type=click.IntRange(0), default=0, metavar="N", help="also: time to the loss of N iterations")
+@click.option(
+    "--to-loss", type=click.IntRange(0), default=0, metavar="N", help="also: time to the loss of N iterations"
+)
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="processors to use; 0: all [0]")
 @click.option("-o", "--output", metavar="FILE.json", help="write the figures there")
 def command(sizes: str, rounds: int, to_loss: int, threads: int, output: str | None) -> None:

@@ -25,6 +25,9 @@ def vjp(step: Step) -> str:
     full = math.prod(win.kernel)
     if _even(step, win):
         return spread(step, step.gy, win, step.const(np.full((channels, 1, *win.kernel), 1 / full), "mean"), channels)
+    if None in step.shape()[2:] and not step.attribute("ceil_mode", 0):
+        gy = step.op("Div", step.gy, _seen(step, win), name="share")
+        return spread(step, gy, win, step.const(np.full((channels, 1, *win.kernel), 1 / full), "mean"), channels)
     gy = step.mul(step.gy, step.const(1 / _counts(step, win), "share"), name="share")
     return spread(step, gy, win, step.const(np.ones((channels, 1, *win.kernel)), "ones"), channels)
 
@@ -33,6 +36,16 @@ def _even(step: Step, win: Window) -> bool:
     """Whether every window counts all its elements."""
     padded = any(win.before) or any(win.after)
     return not step.attribute("ceil_mode", 0) and (not padded or bool(step.attribute("count_include_pad", 0)))
+
+
+def _seen(step: Step, win: Window) -> str:
+    """Which part of each window lies in x, found at run time: the average of ones with zeros around them."""
+    sizes = step.op("Slice", step.shape_of(), step.ints(2), step.ints(2 + win.rank), name="sizes")
+    one = step.op("Concat", step.ints(1, 1), sizes, name="one", axis=0)
+    ones = step.op("Expand", step.const(1), one, name="ones")
+    pads = [*win.before, *win.after]
+    words = {"kernel_shape": win.kernel, "strides": win.strides, "pads": pads, "count_include_pad": 1}
+    return step.op("AveragePool", ones, name="seen", **words)
 
 
 def _counts(step: Step, win: Window) -> Array:
