@@ -112,4 +112,20 @@ class Pad(OpRun):
         return (np.pad(x, grown, mode=mode, **words),)
 
 
-MENDED = [MaxPool, ConvTranspose, Erf, GlobalMaxPool, LpNormalization, LRN, Pad]
+class MaxUnpool(OpRun):
+    """Given an output_shape, the reference counts the indices through another shape; the runtimes through that one."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, places: Array, shape: Array | None = None, **stated: Any) -> tuple[Array]:
+        if shape is None:
+            rank = x.ndim - 2
+            pads, strides = stated.get("pads") or [0] * 2 * rank, stated.get("strides") or [1] * rank
+            ends = zip(x.shape[2:], strides, stated["kernel_shape"], pads[:rank], pads[rank:], strict=True)
+            shape = np.asarray([*x.shape[:2], *((n - 1) * s + k - a - b for n, s, k, a, b in ends)])
+        made = np.zeros(int(np.prod(shape)), x.dtype)
+        made[places.ravel()] = x.ravel()
+        return (made.reshape(shape),)
+
+
+MENDED = [MaxPool, MaxUnpool, ConvTranspose, Erf, GlobalMaxPool, LpNormalization, LRN, Pad]

@@ -58,6 +58,7 @@ class Ours:
     """Stylogram's iteration on the same work as `baseline.Baseline`."""
 
     def __init__(self, tensors: dict[str, Array], content: Array, style: Array, threads: int) -> None:
+        from stylogram.session import give_back
         from stylogram.tasks.stylize import Options, Stylization
         from stylogram_export.models import vgg
         from stylogram_export.network import Network
@@ -71,6 +72,8 @@ class Ours:
             size=max(content.shape[:2]), threads=threads, history=100,
         )  # fmt: skip
         self._stage = Stylization(content, [style], options).stage(0, None)
+        del options, model
+        give_back()
         self._stage.objective.evaluate()
 
     def iteration(self) -> float:

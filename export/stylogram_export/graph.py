@@ -177,6 +177,17 @@ def light(model: onnx.ModelProto, largest: int = 1024) -> onnx.ModelProto:
     return rebuild(model, thin)
 
 
+def with_weights(thin: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """`thin`, which a pass made from `light(model)`, with the weights of `model` as constants again."""
+    graph = thin.graph
+    own, kept = {t.name for t in model.graph.initializer}, constants(graph)
+    replace(graph.input, [v for v in graph.input if v.name not in own])
+    graph.initializer.extend(t for t in model.graph.initializer if t.name not in kept)
+    replace(thin.metadata_props, model.metadata_props)
+    thin.ir_version = model.ir_version
+    return thin
+
+
 def inferred(model: onnx.ModelProto, strict: bool = False) -> dict[str, onnx.ValueInfoProto]:
     """The types and shapes of all tensors. Strict inference raises `Error` where shapes contradict each other."""
     try:

@@ -48,6 +48,20 @@ def window(node: onnx.NodeProto, kernel: Sequence[int] | None = None) -> Window:
     return Window(size, strides, dilations, pads[:rank], pads[rank:])
 
 
+def kernel_of(node: onnx.NodeProto, fixed: Mapping[str, onnx.TensorProto]) -> list[int] | None:
+    """The kernel's size as the weights of a convolution have it."""
+    return list(fixed[node.input[1]].dims[2:]) if len(node.input) > 1 and node.input[1] in fixed else None
+
+
+def too_small(node: onnx.NodeProto, fixed: Mapping[str, onnx.TensorProto], shape: Shape) -> bool:
+    """Whether not even one window fits into an input of `shape` with its pads."""
+    win = window(node, kernel_of(node, fixed))
+    if not win.kernel or node.op_type == "ConvTranspose" or "SAME" in attributes(node).get("auto_pad", ""):
+        return False
+    ends = zip(shape[2:], win.before, win.after, win.extent, strict=True)
+    return any(size is not None and size + before + after < extent for size, before, after, extent in ends)
+
+
 def explicit_pads(graph: onnx.GraphProto, known: Mapping[str, onnx.ValueInfoProto]) -> bool:
     """Replaces, in place, `auto_pad` and `output_shape` by pads wherever the sizes they hang on are known."""
     fixed = constants(graph)
@@ -57,9 +71,8 @@ def explicit_pads(graph: onnx.GraphProto, known: Mapping[str, onnx.ValueInfoProt
         mode = stated.get("auto_pad", "NOTSET")
         if node.op_type not in WINDOWED or node.domain or (mode == "NOTSET" and "output_shape" not in stated):
             continue
-        kernel = list(fixed[node.input[1]].dims[2:]) if len(node.input) > 1 and node.input[1] in fixed else None
         shape = dims(known[node.input[0]]) if node.input[0] in known else None
-        pads = _pads(node, window(node, kernel), mode, shape)
+        pads = _pads(node, window(node, kernel_of(node, fixed)), mode, shape)
         if pads is not None:
             _set(node, pads)
             found = True

@@ -7,6 +7,7 @@ from onnx import inliner, version_converter
 
 from .affine import fold_affine
 from .errors import Error
+from .expand import expand, newer
 from .fold import fold
 from .graph import (
     FLOATS,
@@ -15,6 +16,7 @@ from .graph import (
     array,
     constants,
     fresh,
+    inferred,
     light,
     needed,
     one_line,
@@ -22,6 +24,7 @@ from .graph import (
     reads,
     rebuild,
     replace,
+    with_weights,
 )
 
 
@@ -41,6 +44,8 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     if clean.functions:
         clean = _inlined(clean)
     clean = _converted(clean)
+    _plain_casts(clean)
+    _plain_pools(clean.graph)
     del clean.graph.value_info[:]
     while fold(clean.graph) | _skip_identities(clean.graph) | fold_affine(clean.graph):
         pass
@@ -100,19 +105,36 @@ def _converted(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model in opset 18. Large weights stay out of onnx's converter, which copies everything several times."""
     model.ir_version = IR_VERSION
     version = next(o.version for o in model.opset_import if not o.domain)
+    model = expand(model, version, lambda op: newer(op, version))
     if version == OPSET:
         return model
     try:
         made = version_converter.convert_version(light(model), OPSET)
     except Exception as problem:
         raise Error(f"opset {version} cannot be converted to {OPSET}: {one_line(problem)}") from None
-    own, kept = {t.name for t in model.graph.initializer}, constants(made.graph)
-    weights = [t for t in model.graph.initializer if t.name not in kept]
-    replace(made.graph.input, [v for v in made.graph.input if v.name not in own])
-    made.graph.initializer.extend(weights)
-    made.ir_version = IR_VERSION
-    replace(made.metadata_props, model.metadata_props)
-    return made
+    return with_weights(made, model)
+
+
+def _plain_casts(model: onnx.ModelProto) -> None:
+    """CastLike, which takes a type from a tensor, as the Cast that it is."""
+    if not any(node.op_type == "CastLike" for node in model.graph.node):
+        return
+    types = inferred(model)
+    for node in model.graph.node:
+        like = types.get(node.input[1]) if node.op_type == "CastLike" else None
+        if like is not None:
+            kind = like.type.tensor_type.elem_type
+            node.op_type = "Cast"
+            del node.input[1:]
+            node.attribute.append(onnx.helper.make_attribute("to", kind))
+
+
+def _plain_pools(graph: onnx.GraphProto) -> None:
+    """AveragePool of later opsets without dilations, as opset 18 has it, where they are stated to be 1."""
+    for node in graph.node:
+        if node.op_type == "AveragePool":
+            ones = [a for a in node.attribute if a.name == "dilations" and set(a.ints) == {1}]
+            replace(node.attribute, [a for a in node.attribute if a not in ones])
 
 
 def _skip_identities(graph: onnx.GraphProto) -> bool:

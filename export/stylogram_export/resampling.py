@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import Error
 from .graph import Array
 
 
@@ -51,8 +52,14 @@ def _places(how: Resampling, size: int, made: int, scale: float, region: tuple[f
             places = start * (size - 1) + o * ((end - start) * (size - 1) / (made - 1)) if made > 1 else o + middle
         case "pytorch_half_pixel" if made == 1:
             places = o * 0
-        case _:
+        case "half_pixel" | "pytorch_half_pixel":
             places = (o + kind(0.5)) / s - kind(0.5)
+        case "half_pixel_symmetric":
+            offset = size / 2 * (1 - made / (scale * size))
+            places = kind(offset) + (o + kind(0.5)) / s - kind(0.5)
+        case other:
+            accepted = "align_corners, asymmetric, half_pixel, half_pixel_symmetric, pytorch_half_pixel"
+            raise Error(f"[Resize] coordinates {other!r}; accepted: {accepted}, tf_crop_and_resize")
     return np.asarray(places)
 
 

@@ -150,6 +150,11 @@ def _rule(module: ModuleType) -> Rule:
     )
 
 
+def known(op: str) -> bool:
+    """Whether the walk has an answer for an op, be it that there is none."""
+    return op in rules() or op in ZERO or op in NOT_DIFFERENTIABLE
+
+
 def rule_for(op: str, where: str) -> Rule:
     """The rule for an op that a gradient has reached; `where` names the node in the error if there is none."""
     if op in NOT_DIFFERENTIABLE:

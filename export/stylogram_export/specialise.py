@@ -7,8 +7,8 @@ import onnx
 
 from .errors import Error
 from .fold import fold, fold_shapes
-from .graph import Array, Shape, array, constants, describe, dims, inferred, pictures, rebuild
-from .padding import explicit_pads
+from .graph import Array, Shape, array, constants, describe, dims, inferred, light, pictures, rebuild
+from .padding import WINDOWED, explicit_pads, too_small
 from .prepare import prune
 
 OPEN = ("N", "C", "H", "W")
@@ -83,12 +83,16 @@ def _misfits(model: onnx.ModelProto, known: Mapping[str, onnx.ValueInfoProto]) -
     """Nodes that the picture's size breaks, and how."""
     fixed = constants(model.graph)
     for node in model.graph.node:
-        made = dims(known[node.output[0]]) if node.output[0] in known else None
+        got, made = (
+            dims(known[names[0]]) if names and names[0] in known else None for names in (node.input, node.output)
+        )
+        if node.op_type in WINDOWED and not node.domain and got is not None and too_small(node, fixed, got):
+            yield node, f"has windows that do not fit into {_by(got)}: the picture is too small"
         if made is not None and any(size is not None and size < 1 for size in made):
             yield node, f"would make a tensor of size {_by(made)}: the picture is too small"
-        if node.op_type == "Reshape" and node.input[1] in fixed and node.input[0] in known:
-            got, wanted = dims(known[node.input[0]]), array(fixed[node.input[1]])
-            if got is not None and not _reshapes(got, wanted):
+        if node.op_type == "Reshape" and node.input[1] in fixed and got is not None:
+            wanted = array(fixed[node.input[1]])
+            if not _reshapes(got, wanted):
                 yield node, f"is fixed to {_by(wanted.tolist())} and cannot take {_by(got)}"
         if node.op_type in ("Gemm", "MatMul") and all(name in known for name in node.input[:2]):
             a, b = (dims(known[name]) for name in node.input[:2])
@@ -132,7 +136,7 @@ def _advice(model: onnx.ModelProto, declared: Shape) -> str:
 
 
 def _fits(model: onnx.ModelProto, shape: Shape) -> bool:
-    trial = rebuild(model, model.graph)
+    trial = light(model)
     _set_shape(trial, shape)
     try:
         known = inferred(trial, strict=True)

@@ -42,7 +42,7 @@ def distance(picture, style, network, mask=None, style_mask=None):
     total = 0.0
     features = [features_of(model, tensors, p.transpose(2, 0, 1)[None].astype("f4")) for p in (picture, style)]
     for tensor in tensors:
-        x, a = (style_loss.gram(f[tensor])[0] for f in features)
+        x, a = (style_loss.target(f[tensor])[0] for f in features)
         total += ((x - a) ** 2).sum() / (a**2).sum()
     return total / len(tensors)
 

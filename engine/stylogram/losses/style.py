@@ -29,8 +29,8 @@ NORMALIZATIONS: dict[str, Callable[[int, int, float, int], float]] = {
 }
 
 
-def gram(features: Array, mask: Array | None = None) -> Array:
-    """The Gram matrices (N,C,C) of features (N,C,...), per position."""
+def target(features: Array, mask: Array | None = None) -> Array:
+    """The Gram matrices (N,C,C) of features (N,C,h,w), per position; mask (h·w) or None."""
     flat = _flat(features)
     out = np.empty((flat.shape[0], flat.shape[1], flat.shape[1]), np.float32)
     _core.gram(flat, out, mask)
@@ -56,8 +56,8 @@ def reference(
 class Term:
     """The loss of one layer for N pictures of one shape, all with the same targets.
 
-    `targets`: for every style its features (1,C,h,w), its mask (h·w) or None, and its share; `weight` the layer's weight;
-    `shape` (N,C,h,w) that of the picture's features; `pixels` the picture's H·W; `mask` (h·w) the picture's.
+    `targets`: the target() (1,C,C) of every style, and its share; `weight` the layer's weight; `shape` (N,C,h,w) that of
+    the picture's features; `pixels` the picture's H·W; `mask` (h·w) the picture's.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Term:
         layer: str,
         tap: str,
         shape: tuple[int, ...],
-        targets: Sequence[tuple[Array, Array | None, float]],
+        targets: Sequence[tuple[Array, float]],
         weight: float,
         normalization: str,
         pixels: int,
@@ -75,12 +75,12 @@ class Term:
             raise one_of("style normalization", normalization, NORMALIZATIONS)
         self.name, self.tap = f"style {layer}", tap
         n, channels, positions = shape[0], shape[1], shape[2] * shape[3]
-        grams = [gram(features, own)[0].astype(np.float64) for features, own, _ in targets]
+        grams = [matrix[0].astype(np.float64) for matrix, _ in targets]
         squares = [float((matrix**2).sum()) for matrix in grams]
         norm = NORMALIZATIONS[normalization]
         scales = [
             weight * share * norm(channels, positions, square, pixels)
-            for (_, _, share), square in zip(targets, squares, strict=True)
+            for (_, share), square in zip(targets, squares, strict=True)
         ]
         scale = sum(scales)
         mean = sum(c * matrix for c, matrix in zip(scales, grams, strict=True)) / scale

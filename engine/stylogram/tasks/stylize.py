@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
@@ -27,6 +29,7 @@ from ..session import Array, FeaturePass, features_of
 from ..taps import Taps
 
 Picture = str | Path | NDArray[Any]
+Targets = dict[tuple[str, int], Any]  # what a style loss aims at, by tensor and region
 
 ARGUMENTS = {"content": False, "style": True}  # the name, and whether several are taken
 
@@ -145,10 +148,11 @@ class Stylization:
         self.sizes = self._sizes()
         self.masks = Masks.read(options.mask, self.content.rgb.shape[:2], len(styles))
         self.styles = self._styles(styles)
+        self.regions = list(self.masks.regions([style.share for style in self.styles]))
         self.start = self._start()
         network = zoo.resolve(options.network, options.preprocess, self.recipe.pooling, options.seed)
         self.taps = Taps.choose(network, self.recipe, options.content_layers, options.style_layers)
-        self.model = self.taps.model(network, self.recipe.pixel_range)
+        self.model = [self.taps.model(network, self.recipe.pixel_range)]
         self.notes += [*self.taps.notes, *self.masks.notes]
         self._check_weights()
 
@@ -196,15 +200,20 @@ class Stylization:
         """The objective and the optimiser of one scale; `before` (1,3,h,w) is the picture of the scale before."""
         size = self.sizes[index]
         threads, unit = self.options.threads, self.recipe.pixel_range
-        network = FeaturePass(self.model, self.taps.tensors, (1, 3, *size), threads=threads)
+        targets = self._style_targets(max(size))  # first: their sessions are gone before the large one is made
+        network = FeaturePass(self._model(index), self.taps.tensors, (1, 3, *size), threads=threads)
         content = pictures.resized(self.content.rgb, size)
         network.picture[:] = pictures.to_batch(content) * unit
-        terms = [*self._content_terms(network), *self._style_terms(network, max(size))]
+        terms = [*self._content_terms(network), *self._style_terms(network, targets)]
         network.picture[:] = self._initial(content, before) * unit
         objective = Objective(network, terms, self._picture_terms(network))
         settings = self.recipe.optimiser
         optimiser = OPTIMISERS[settings.name](1, network.picture.size, settings)
         return Stage(objective, optimiser, self.recipe.iterations[index], unit, self.recipe.clamp)
+
+    def _model(self, index: int) -> onnx.ModelProto:
+        """The network's graph; for the last scale it is handed out for good, and the copy of its weights with it."""
+        return self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
 
     def _initial(self, content: Array, before: Array | None) -> Array:
         if before is not None:
@@ -228,32 +237,41 @@ class Stylization:
             for layer, tensor, weight in self.taps.content
         ]  # fmt: skip
 
-    def _style_terms(self, network: FeaturePass, long_side: int) -> list[FeatureTerm]:
-        if not self.recipe.style_weight:
+    def _style_terms(self, network: FeaturePass, targets: Sequence[Targets]) -> list[FeatureTerm]:
+        module = losses.load("style", self.recipe.style_loss)
+        pixels = network.shape[2] * network.shape[3]
+        return [
+            module.Term(
+                layer,
+                tensor,
+                network.features[tensor].shape,
+                [(own[tensor, k], share) for own, share in zip(targets, region.shares, strict=True) if share],
+                weight * self.recipe.style_weight * region.weight,
+                self.recipe.style_normalization,
+                pixels,
+                region.content_mask(network.features[tensor].shape[2:]),
+            )
+            for layer, tensor, weight in self.taps.style
+            for k, region in enumerate(self.regions)
+        ]
+
+    def _style_targets(self, long_side: int) -> list[Targets]:
+        """The targets of every style by layer and region."""
+        if not self.taps.style:
             return []
         module = losses.load("style", self.recipe.style_loss)
+        return [self._targets(module, style, long_side) for style in self.styles]
+
+    def _targets(self, module: ModuleType, style: _Style, long_side: int) -> Targets:
+        """Those of one style. Its features are not kept: they are as large as the picture's."""
         tensors = [tensor for _, tensor, _ in self.taps.style]
-        sources = []
-        for style in self.styles:
-            picture = style.batch(long_side) * np.float32(self.recipe.pixel_range)
-            sources.append(features_of(self.model, tensors, picture, self.options.threads))
-        terms: list[FeatureTerm] = []
-        for layer, tensor, weight in self.taps.style:
-            for region in self.masks.regions([style.share for style in self.styles]):
-                like = network.features[tensor]
-                targets = [
-                    (source[tensor], region.style_mask(source[tensor].shape[2:]), share)
-                    for source, share in zip(sources, region.shares, strict=True)
-                    if share
-                ]
-                scale = weight * self.recipe.style_weight * region.weight
-                pixels = network.shape[2] * network.shape[3]
-                term = module.Term(
-                    layer, tensor, like.shape, targets, scale, self.recipe.style_normalization, pixels,
-                    region.content_mask(like.shape[2:]),
-                )  # fmt: skip
-                terms.append(term)
-        return terms
+        picture = style.batch(long_side) * np.float32(self.recipe.pixel_range)
+        features = features_of(self.model[0], tensors, picture, self.options.threads)
+        return {
+            (tensor, k): module.target(values, region.style_mask(values.shape[2:]))
+            for tensor, values in features.items()
+            for k, region in enumerate(self.regions)
+        }
 
     def _picture_terms(self, network: FeaturePass) -> list[PictureTerm]:
         if not self.recipe.tv_weight:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Array
 from ..padding import Window, require_pads, window
 from ..rules import Example
+from ..spreading import counts, seen, spread
 from ..step import Step
-from .conv import spread
 
 ops = ("AveragePool",)
 
@@ -26,9 +25,9 @@ def vjp(step: Step) -> str:
     if _even(step, win):
         return spread(step, step.gy, win, step.const(np.full((channels, 1, *win.kernel), 1 / full), "mean"), channels)
     if None in step.shape()[2:] and not step.attribute("ceil_mode", 0):
-        gy = step.op("Div", step.gy, _seen(step, win), name="share")
+        gy = step.op("Div", step.gy, seen(step, win), name="share")
         return spread(step, gy, win, step.const(np.full((channels, 1, *win.kernel), 1 / full), "mean"), channels)
-    gy = step.mul(step.gy, step.const(1 / _counts(step, win), "share"), name="share")
+    gy = step.mul(step.gy, step.const(1 / counts(step, win), "share"), name="share")
     return spread(step, gy, win, step.const(np.ones((channels, 1, *win.kernel)), "ones"), channels)
 
 
@@ -36,30 +35,6 @@ def _even(step: Step, win: Window) -> bool:
     """Whether every window counts all its elements."""
     padded = any(win.before) or any(win.after)
     return not step.attribute("ceil_mode", 0) and (not padded or bool(step.attribute("count_include_pad", 0)))
-
-
-def _seen(step: Step, win: Window) -> str:
-    """Which part of each window lies in x, found at run time: the average of ones with zeros around them."""
-    sizes = step.op("Slice", step.shape_of(), step.ints(2), step.ints(2 + win.rank), name="sizes")
-    one = step.op("Concat", step.ints(1, 1), sizes, name="one", axis=0)
-    ones = step.op("Expand", step.const(1), one, name="ones")
-    pads = [*win.before, *win.after]
-    words = {"kernel_shape": win.kernel, "strides": win.strides, "pads": pads, "count_include_pad": 1}
-    return step.op("AveragePool", ones, name="seen", **words)
-
-
-def _counts(step: Step, win: Window) -> Array:
-    """How many elements each window counts: (1, 1, *output). Beyond the pads, where ceil_mode reaches, none do."""
-    padded = step.attribute("count_include_pad", 0)
-    total = np.ones((1, 1))
-    for i in range(win.rank):
-        size, before = step.size(i + 2), win.before[i]
-        low, high = (0, before + size + win.after[i]) if padded else (before, before + size)
-        made = step.shape_y()[i + 2] or 0
-        starts = np.arange(made)[:, None] * win.strides[i] + np.arange(win.kernel[i])
-        count = ((starts >= low) & (starts < high)).sum(axis=1)
-        total = total[..., None] * count
-    return total
 
 
 def _case(x: tuple[int, ...], title: str, torch: bool = True, **stated: Any) -> Example:

@@ -11,6 +11,7 @@ import numpy as np
 from ..graph import Array
 from ..padding import Window, require_pads, sides, window
 from ..rules import Example, draw
+from ..spreading import spread
 from ..step import Step
 
 ops = ("Conv",)
@@ -23,7 +24,7 @@ def vjp(step: Step) -> str:
     win = window(step.node, weight.shape[2:])
     if set(win.strides) == {1} and weight.shape[1] * group > FEW:
         return _convolved(step, win, weight, group)
-    return _transposed(step, win, group)
+    return spread(step, step.gy, win, step.x(1), group)
 
 
 def _convolved(step: Step, win: Window, weight: Array, group: int) -> str:
@@ -43,37 +44,6 @@ def swapped(weight: Array, group: int) -> Array:
     """(group · M, C, ...) -> (group · C, M, ...)."""
     parts = weight.reshape(group, weight.shape[0] // group, *weight.shape[1:]).swapaxes(1, 2)
     return parts.reshape(group * weight.shape[1], weight.shape[0] // group, *weight.shape[2:])
-
-
-def _transposed(step: Step, win: Window, group: int) -> str:
-    return spread(step, step.gy, win, step.x(1), group)
-
-
-def spread(step: Step, gy: str, win: Window, weight: str, group: int) -> str:
-    """ConvTranspose onto exactly the input's size, cropped at run time if that is open."""
-    sizes, made = step.shape()[2:], step.shape_y()[2:]
-    stated: dict[str, Any] = {
-        "kernel_shape": win.kernel,
-        "strides": win.strides,
-        "dilations": win.dilations,
-        "group": group,
-        "pads": [*win.before, *win.after],
-    }
-    reach = [
-        None if n is None or m is None else n - (s * (m - 1) + e - b - a)
-        for n, m, s, e, b, a in zip(sizes, made, win.strides, win.extent, win.before, win.after, strict=True)
-    ]
-    rest = [r for r in reach if r is not None]
-    if len(rest) == win.rank:
-        # Beyond the input's end lie nothing but pads (less is left than a stride) or what ceil_mode reached.
-        stated["pads"] = [*win.before, *(a + max(-r, 0) for a, r in zip(win.after, rest, strict=True))]
-        return step.op("ConvTranspose", gy, weight, output_padding=[max(r, 0) for r in rest], **stated)
-    if set(win.strides) == {1}:
-        return step.op("ConvTranspose", gy, weight, **stated)
-    stated["output_padding"] = [s - 1 for s in win.strides]
-    whole = step.op("ConvTranspose", gy, weight, name="whole", **stated)
-    ends = step.op("Slice", step.shape_of(), step.ints(2), step.ints(2 + win.rank), name="ends")
-    return step.op("Slice", whole, step.ints(*[0] * win.rank), ends, step.ints(*range(2, 2 + win.rank)))
 
 
 def _case(x: tuple[int, ...], w: tuple[int, ...], title: str, bias: bool = False, **stated: Any) -> Example:

@@ -8,83 +8,24 @@ from typing import Any
 import numpy as np
 
 from ..graph import Array
-from ..resampling import Resampling, matrix
 from ..rules import Example
+from ..sampling import Sampling
 from ..step import Step
 
 ops = ("Resize",)
-FLAGS = {"mode": "mode", "coordinate_transformation_mode": "coordinates", "nearest_mode": "nearest"}
 
 
 def vjp(step: Step) -> str:
-    rank = len(step.shape())
-    axes = [axis % rank for axis in step.attribute("axes", range(rank))]
-    how = _how(step)
-    if rank == 4 and step.shape()[1] is not None:
-        blocks = _blocks(step, how, axes)
-        if blocks is not None:
-            ones = step.const(np.ones((step.size(1), 1, *blocks)), "ones")
-            return step.op("Conv", step.gy, ones, kernel_shape=blocks, strides=blocks, group=step.size(1))
+    sampling = Sampling(step)
+    blocks = sampling.blocks()
+    if blocks is not None:
+        ones = step.const(np.ones((step.size(1), 1, *blocks)), "ones")
+        return step.op("Conv", step.gy, ones, kernel_shape=blocks, strides=blocks, group=step.size(1))
     gx = step.gy
-    for position, axis in enumerate(axes):
-        if not _still(step, axes, position):
-            gx = _contracted(step, gx, axis, _matrix(step, how, axes, position, step.size(axis)))
+    for position, axis in enumerate(sampling.axes):
+        if not sampling.still(position):
+            gx = _contracted(step, gx, axis, sampling.matrix(position, step.size(axis)))
     return gx
-
-
-def _how(step: Step) -> Resampling:
-    words: dict[str, Any] = {ours: step.attribute(theirs) for theirs, ours in FLAGS.items() if theirs in step.stated}
-    return Resampling(
-        cubic=step.attribute("cubic_coeff_a", -0.75),
-        exclude_outside=bool(step.attribute("exclude_outside", 0)),
-        antialias=bool(step.attribute("antialias", 0)),
-        **words,
-    )
-
-
-def _scales(step: Step, axes: list[int]) -> list[float]:
-    """Output over input for each of `axes`, as the node states it or as its sizes and policy imply."""
-    if step.has(2) and step.constant(2).size:
-        return [float(scale) for scale in step.constant(2)]
-    scales = [size / step.size(axis) for axis, size in zip(axes, step.constant(3).tolist(), strict=True)]
-    policy = step.attribute("keep_aspect_ratio_policy", "stretch")
-    if policy == "stretch":
-        return scales
-    return [min(scales) if policy == "not_larger" else max(scales)] * len(scales)
-
-
-def _still(step: Step, axes: list[int], position: int) -> bool:
-    """Whether nothing happens along an axis."""
-    before, after = step.shape()[axes[position]], step.shape_y()[axes[position]]
-    cropped = step.attribute("coordinate_transformation_mode") == "tf_crop_and_resize"
-    return not cropped and (before == after if before is not None else _scales(step, axes)[position] == 1)
-
-
-def _matrix(step: Step, how: Resampling, axes: list[int], position: int, size: int) -> Array:
-    scale = _scales(step, axes)[position]
-    made = step.shape_y()[axes[position]] if step.shape()[axes[position]] is not None else int(size * scale)
-    region = (
-        step.constant(1).tolist() if step.has(1) and step.constant(1).size else [0.0] * len(axes) + [1.0] * len(axes)
-    )
-    return matrix(how, size, made or 0, scale, (region[position], region[position + len(axes)]))
-
-
-def _blocks(step: Step, how: Resampling, axes: list[int]) -> list[int] | None:
-    """How many times rows and columns are repeated, if that is all that happens."""
-    if how.mode != "nearest" or any(not _still(step, axes, p) for p, axis in enumerate(axes) if axis < 2):
-        return None
-    found = [1, 1]
-    for position, axis in enumerate(axes):
-        if axis < 2 or _still(step, axes, position):
-            continue
-        scale = round(_scales(step, axes)[position])
-        size = step.shape()[axis]
-        for trial in [size] if size is not None else [7, 8]:  # what holds for these holds for every size
-            sampled = _matrix(step, how, axes, position, trial)
-            if not np.array_equal(sampled, np.repeat(np.eye(trial), max(scale, 1), axis=0)):
-                return None
-        found[axis - 2] = scale
-    return found
 
 
 def _contracted(step: Step, gradient: str, axis: int, weights: Array) -> str:
@@ -147,6 +88,7 @@ examples = [
         coordinate_transformation_mode="tf_crop_and_resize",
         extrapolation_value=3.0,
     ),
+    _case("linear, symmetric", (1.5, 0.7), mode="linear", coordinate_transformation_mode="half_pixel_symmetric"),
     _case("linear, antialiased", (0.6, 0.7), mode="linear", antialias=1),
     _case(
         "cubic, antialiased",

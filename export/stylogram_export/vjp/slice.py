@@ -5,11 +5,11 @@ Along an axis with a step s, dy is turned round if s < 0, spread with s - 1 zero
 
 import numpy as np
 
+from ..placing import FAR, part, turned
 from ..rules import Example
 from ..step import Step
 
 ops = ("Slice",)
-FAR = 2**31 - 1  # what exporters write for "to the end"
 
 
 def vjp(step: Step) -> str:
@@ -20,23 +20,17 @@ def vjp(step: Step) -> str:
     gx = step.gy
     pads: dict[int, tuple[int, int]] = {}
     sizes = [size or 0 for size in step.shape_y()]  # of gx as it grows; 0 keeps an open size
-    for axis, start, end, stride in zip(*(list(map(int, part)) for part in (axes, starts, ends, strides)), strict=True):
+    for axis, start, end, stride in zip(*(list(map(int, given)) for given in (axes, starts, ends, strides)), strict=True):
         if step.shape()[axis] is None and stride == 1 and start >= 0 and (end < 0 or end >= FAR):
             pads[axis] = (start, -min(end, 0))  # what is cut off at the two ends is known though the size is open
             continue
         size = step.size(axis)
         taken = range(*slice(start, end, stride).indices(size))
         if stride < 0:
-            gx, taken = _turned(step, gx, axis), taken[::-1]
+            gx, taken = turned(step, gx, axis), taken[::-1]
         gx = _spread(step, gx, axis, taken.step, sizes) if abs(stride) > 1 else gx
         pads[axis] = (taken[0], size - taken[-1] - 1)
     return _padded(step, gx, pads)
-
-
-def _turned(step: Step, gradient: str, axis: int) -> str:
-    far = np.iinfo(np.int64)
-    words = (step.ints(-1), step.ints(far.min + 1), step.ints(axis), step.ints(-1))
-    return step.op("Slice", gradient, *words, name="turned")
 
 
 def _spread(step: Step, gradient: str, axis: int, stride: int, sizes: list[int]) -> str:
@@ -45,8 +39,7 @@ def _spread(step: Step, gradient: str, axis: int, stride: int, sizes: list[int])
     pillars = step.op("Unsqueeze", gradient, step.ints(axis + 1), name="pillars")
     gaps = step.op("Pad", pillars, step.ints(0, stride - 1), "", step.ints(axis + 1), name="gaps")
     merged = step.op("Reshape", gaps, step.ints(*sizes[:axis], whole, *sizes[axis + 1 :]), name="merged")
-    used = (step.ints(0), step.ints(sizes[axis]), step.ints(axis))
-    return step.op("Slice", merged, *used, name="spread")
+    return part(step, merged, axis, 0, sizes[axis])
 
 
 def _padded(step: Step, gradient: str, pads: dict[int, tuple[int, int]]) -> str:
