@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import Error
 
 if TYPE_CHECKING:
+    from . import pictures as pictures
     from .driver import Diverged as Diverged
     from .driver import Interrupted as Interrupted
     from .driver import Progress as Progress
     from .result import Result as Result
-    from . import pictures as pictures
     from .tasks.stylize import stylize as stylize
 
 __version__ = "0.1.0"

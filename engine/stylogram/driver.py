@@ -36,7 +36,8 @@ class Progress:
 
     def rgb(self, index: int = 0) -> Array:
         """The present picture number `index` as (H,W,3) in [0,1]: a preview."""
-        return np.clip(self.picture()[index].transpose(1, 2, 0) / np.float32(self.pixel_range), 0, 1)
+        rgb: Array = np.clip(self.picture()[index].transpose(1, 2, 0) / np.float32(self.pixel_range), 0, 1)
+        return rgb
 
     def row(self) -> dict[str, Any]:
         """The trace's row for it."""
@@ -74,7 +75,7 @@ class Outcome:
     trace: list[dict[str, Any]]
 
 
-class Diverged(Error):
+class Diverged(Error):  # noqa: N818 -- says what happened, as KeyboardInterrupt does
     """The loss became NaN or infinite. `outcome` holds the last good picture; a task makes a `result` of it."""
 
     def __init__(self, message: str, outcome: Outcome) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 from .recipes import Recipe
 from .session import Array
 
-# Mean of ImageNet's pictures, RGB (the Caffe networks' 123.68, 116.779, 103.939 over 255): where the field's noises lie.
-_MEAN = np.array([123.68, 116.779, 103.939], np.float32) / 255
+# Mean of ImageNet's pictures, RGB (the Caffe networks' 123.68, 116.779, 103.939): where the field's noises lie.
+_MEAN: Array = np.array([123.68, 116.779, 103.939], np.float32) / np.float32(255)
 
 
 def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -17,12 +17,14 @@ def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 def _faint(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """neural-style's randn · 0.001 around the mean, in its 0-255 units."""
-    return _MEAN + rng.standard_normal(shape, np.float32) * np.float32(0.001 / 255)
+    noise: Array = _MEAN + rng.standard_normal(shape, np.float32) * np.float32(0.001 / 255)
+    return noise
 
 
 def _band(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     """Coursera's U(-20, 20) around the mean, in 0-255 units."""
-    return _MEAN + rng.uniform(-20 / 255, 20 / 255, shape).astype(np.float32)
+    noise: Array = _MEAN + rng.uniform(-20 / 255, 20 / 255, shape).astype(np.float32)
+    return noise
 
 
 #: Noise (H,W,3) in the units of [0,1] by the name that a recipe uses.
@@ -34,7 +36,7 @@ NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
 
 
 def initial_picture(recipe: Recipe, content: Array, given: Array | None, noise: Array) -> Array:
-    """(1 - a) · base + a · noise; base is what was `given`, else the content or the noise as the recipe says; (H,W,3)."""
+    """(1 - a) · base + a · noise, (H,W,3); base is what was `given`, else content or noise as the recipe says."""
     base = given if given is not None else noise if recipe.init == "random" else content
     part = np.float32(recipe.init_noise)
     return base * (1 - part) + noise * part if part else base

@@ -73,7 +73,7 @@ class Masks:
 
 
 def _read(source: Source, what: str) -> Array:
-    mask = pictures.read(source).rgb.mean(axis=2, dtype=np.float32)
+    mask: Array = pictures.read(source).rgb.mean(axis=2, dtype=np.float32)
     if not mask.max() > 0:
         raise Error(f"{what} is black everywhere: it selects nothing; white is where to paint")
     return mask

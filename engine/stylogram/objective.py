@@ -1,4 +1,4 @@
-"""Objective: weighted losses at the taps and on the picture -> a value per term and picture, the gradient on the picture."""
+"""Objective: weighted losses at the taps and on the picture -> a value per term, the gradient on the picture."""
 
 import time
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Objective:
 
     def __init__(self, network: FeaturePass, features: Sequence[FeatureTerm], pictures: Sequence[PictureTerm]) -> None:
         self.network = network
-        self.names = [term.name for term in (*features, *pictures)]
+        self.names = [term.name for term in features] + [term.name for term in pictures]
         self.values = np.zeros((len(self.names), network.shape[0]))
         self.total = np.zeros(network.shape[0])
         self.seconds = dict.fromkeys(("forward", "losses", "backward"), 0.0)

@@ -92,7 +92,7 @@ class _Rate:
         self._step = 0
 
     def next(self) -> float:
-        rate = self.first * self._settings.decay ** (self._step / self._settings.decay_every)
+        rate: float = self.first * self._settings.decay ** (self._step / self._settings.decay_every)
         self._step += 1
         return rate
 

@@ -36,5 +36,5 @@ class Result:
         return min((row["loss"] for row in self.trace if row["scale"] == last), default=float("nan"))
 
     def save(self, path: str | Path) -> None:
-        """Write the picture: the format by the suffix, 16 bits where the content had them, alpha where it can be kept."""
+        """Write the picture: the format by the suffix, 16 bits where the content had them, alpha where it fits."""
         pictures.write(path, self.exact, alpha=self.alpha, depth=self.depth)

@@ -5,6 +5,7 @@ the losses write and the gradient on the picture are fixed arrays, and both sess
 """
 
 import ctypes
+import gc
 import math
 import os
 import sys
@@ -22,8 +23,8 @@ from .errors import Error, one_of
 
 DEVICES = ("cpu",)
 
-# One arena for the sessions of the process: what forward needs between two layers, backward uses again. It grows by what is
-# asked for, not by powers of two.
+# One arena for the sessions of the process: what forward needs between two layers, backward uses again. It grows by
+# what is asked for, not by powers of two.
 onnxruntime.create_and_register_allocator(
     onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
@@ -35,7 +36,8 @@ Shape = tuple[int, int, int, int]
 
 
 def give_back() -> None:
-    """Return freed memory to the system: building the graphs leaves several copies of the weights behind in glibc's heap."""
+    """Return freed memory to the system: building the graphs leaves several copies of the weights in glibc's heap."""
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)

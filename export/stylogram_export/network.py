@@ -244,13 +244,18 @@ def _neat(pair: Pair | None) -> tuple[float, ...] | None:
 
 
 def export(
-    network: Network, taps: Sequence[str], shape: Sequence[int | None], directory: str | Path
+    network: Network,
+    taps: Sequence[str],
+    shape: Sequence[int | None],
+    directory: str | Path,
+    relu: str = "gradient",
 ) -> tuple[Path, Path]:
     """Write `forward.onnx` and `backward.onnx` for these layers and this shape into `directory`, for other programs.
 
-    Both take RGB in [0,1] (`stylogram.preprocess` says unit). `stylogram.taps` maps the layers to the forward outputs
-    T, whose gradients backward takes as `gy:T`; `stylogram.saved` lists the tensors that go from one to the other. The
-    directory is made if its parent is there. Returns the two paths. Raises Error for a layer that is not there.
+    `relu`: the rule of differentiate(). Both take RGB in [0,1] (`stylogram.preprocess` says unit). `stylogram.taps` maps
+    the layers to the forward outputs T, whose gradients backward takes as `gy:T`; `stylogram.saved` lists the tensors
+    that go from one to the other. The directory is made if its parent is there. Returns the two paths. Raises Error for
+    a layer that is not there.
     """
     from .backward import differentiate  # the rules are only needed here
 
@@ -261,7 +266,7 @@ def export(
     if not directory.is_dir() and not directory.parent.is_dir():
         raise Error(f"cannot make the directory {directory}: {directory.parent} is not a directory")
     tensors = list(dict.fromkeys(chosen.values()))
-    derivative = differentiate(folded(network, tensors), tensors, tuple(shape))
+    derivative = differentiate(folded(network, tensors), tensors, tuple(shape), relu)
     try:
         directory.mkdir(exist_ok=True)
     except OSError as error:

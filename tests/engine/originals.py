@@ -1,6 +1,6 @@
 """The programs that the presets reproduce, written again in PyTorch and float64 from their published formulas.
 
-Independent of stylogram: only the weights' dictionary is shared. z is the picture (1,3,H,W), RGB, in the program's range.
+Independent of stylogram: only the weights' dictionary is shared. z is the picture (1,3,H,W), RGB, in its own range.
 """
 
 from collections.abc import Callable

@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import onnx
 import pytest
-from engine import nets
 from onnx import TensorProto, helper, numpy_helper
 from stylogram import pictures
 from stylogram.cli import main
 from stylogram_export.network import save
+
+from engine import nets
 
 FAST = ["--size", "48", "--iterations", "3", "--quiet"]
 
@@ -82,8 +83,9 @@ def test_help_lists_the_commands_and_every_option(here, capsys):
     assert main(["stylize", "--help"]) == 0
     text = capsys.readouterr().out
     options = (
-        "network preprocess device threads size iterations optimizer learning-rate seed init pooling content-layers style-layers "
-        "content-weight style-weight tv-weight preset style-blend style-scale keep-colors trace save-every quiet scales mask plot"
+        "network preprocess device threads size iterations optimizer learning-rate seed init pooling content-layers "
+        "style-layers content-weight style-weight tv-weight preset style-blend style-scale keep-colors trace save-every "
+        "quiet scales mask plot"
     )
     for option in options.split():
         assert f"--{option}" in text, option

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from engine import nets
 from engine.originals import ORIGINALS, STAGES
 from stylogram.driver import Driver
 from stylogram.recipes import PRESETS
 from stylogram.tasks.stylize import Options, Stylization
+
+from engine import nets
 
 SIZE = (40, 56)
 STEPS = 3

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import pictures
 from ..driver import Callback
@@ -36,9 +37,10 @@ def command(output: str, size: int, iterations: int, quiet: bool) -> None:
     Monitor(str(folder / "result.png"), None, None, 0, quiet).run(run)
 
 
-def _photograph() -> np.ndarray:
+def _photograph() -> NDArray[np.uint8]:
     try:
         from skimage import data
     except ImportError:
         raise Error("the demo needs scikit-image for its photograph: pip install 'stylogram[demo]'") from None
-    return np.asarray(data.coffee())
+    photograph: NDArray[np.uint8] = np.asarray(data.coffee())  # type: ignore[no-untyped-call]
+    return photograph

@@ -32,7 +32,7 @@ def reference(
     scale: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The loss (N) and its gradient (N,M) in float64, for features and target (N,M), scale (N), weight (P), P dividing M."""
+    """The loss (N) and its gradient (N,M) in float64, for features and target (N,M), scale (N), weight (P), P | M."""
     difference = features - target
     repeated = 1.0 if weight is None else np.tile(weight, features.shape[1] // weight.size)
     return scale * (repeated * difference**2).sum(axis=1), 2 * scale[:, None] * repeated * difference

@@ -43,7 +43,7 @@ def reference(
     scale: NDArray[np.float64],
     mask: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The loss (N) and its gradient (N,C,P) in float64, for features (N,C,P), target (N,C,C), scale (N), mask (P) or (N,P)."""
+    """The loss (N) and its gradient (N,C,P) in float64; features (N,C,P), target (N,C,C), scale (N), mask (P)."""
     n, _, p = features.shape
     weight = np.ones((n, 1, p)) if mask is None else np.broadcast_to(np.atleast_2d(mask), (n, p))[:, None]
     total = weight.sum(axis=2, keepdims=True)
@@ -56,8 +56,8 @@ def reference(
 class Term:
     """The loss of one layer for N pictures of one shape, all with the same targets.
 
-    `targets`: the target() (1,C,C) of every style, and its share; `weight` the layer's weight; `shape` (N,C,h,w) that of
-    the picture's features; `pixels` the picture's H·W; `mask` (h·w) the picture's.
+    `targets`: the target() (1,C,C) of every style, and its share; `weight` the layer's weight; `shape` (N,C,h,w) that
+    of the picture's features; `pixels` the picture's H·W; `mask` (h·w) the picture's.
     """
 
     def __init__(

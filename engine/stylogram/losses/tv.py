@@ -1,7 +1,8 @@
 """Total variation: L = s · (Σ |dx|^p + Σ |dy|^p), or isotropic s · Σ (dx² + dy²)^(p/2) over the (H−1)×(W−1) crop.
 
-dx and dy are forward differences. Rudin, Osher and Fatemi 1992; the isotropic form with p = β is Mahendran and Vedaldi's
-V_β (2015, "Understanding deep image representations by inverting them", section 3.2). The derivative is 0 where dx = dy = 0.
+dx and dy are forward differences. Rudin, Osher and Fatemi 1992; the isotropic form with p = β is V_β of Mahendran and
+Vedaldi (2015, "Understanding deep image representations by inverting them", section 3.2). The derivative is 0 where
+dx = dy = 0.
 """
 
 from collections.abc import Callable

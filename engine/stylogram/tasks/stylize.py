@@ -90,7 +90,7 @@ class Options(RunOptions):
         count = self.scales or len(recipe.iterations)
         given = recipe.iterations if self.iterations is None else (self.iterations,)
         over["iterations"] = (given * count)[:count] if len(given) != count else given
-        settings = {
+        settings: dict[str, Any] = {
             "name": self.optimizer,
             "learning_rate": self.learning_rate,
             "history": self.history,
@@ -111,8 +111,7 @@ def stylize(
     iteration; it may raise KeyboardInterrupt to stop. Raises Error for bad input; Diverged, an Error, when the loss is
     no longer a number; Interrupted on Ctrl-C: both hold what there is as `.result`.
     """
-    several = isinstance(style, Sequence) and not isinstance(style, str)
-    styles = list(style) if several else [style]  # type: ignore[arg-type,list-item]
+    styles: list[Picture] = [style] if isinstance(style, str | Path | np.ndarray) else list(style)
     work = Stylization(content, styles, checked(Options, options))
     driver = Driver(callback, tolerance=work.options.tolerance)
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
@@ -133,7 +132,8 @@ class _Style:
 
     def batch(self, long_side: int) -> Array:
         """(1,3,h,w) in [0,1], its long side scaled with the content's."""
-        size = pictures.fitted(*self.rgb.shape[:2], max(round(long_side * self.scale), pictures.MIN_SIDE))
+        height, width = self.rgb.shape[:2]
+        size = pictures.fitted(height, width, max(round(long_side * self.scale), pictures.MIN_SIDE))
         return pictures.to_batch(pictures.resized(self.rgb, size))
 
 

@@ -20,7 +20,9 @@ def vjp(step: Step) -> str:
     gx = step.gy
     pads: dict[int, tuple[int, int]] = {}
     sizes = [size or 0 for size in step.shape_y()]  # of gx as it grows; 0 keeps an open size
-    for axis, start, end, stride in zip(*(list(map(int, given)) for given in (axes, starts, ends, strides)), strict=True):
+    for axis, start, end, stride in zip(
+        *(list(map(int, given)) for given in (axes, starts, ends, strides)), strict=True
+    ):
         if step.shape()[axis] is None and stride == 1 and start >= 0 and (end < 0 or end >= FAR):
             pads[axis] = (start, -min(end, 0))  # what is cut off at the two ends is known though the size is open
             continue
