@@ -111,7 +111,7 @@ def stylize(
     iteration; it may raise KeyboardInterrupt to stop. Raises Error for bad input; Diverged, an Error, when the loss is
     no longer a number; Interrupted on Ctrl-C: both hold what there is as `.result`.
     """
-    styles: list[Picture] = [style] if isinstance(style, str | Path | np.ndarray) else list(style)
+    styles: list[Picture] = list(style) if isinstance(style, list | tuple) else [style]  # type: ignore[list-item]
     work = Stylization(content, styles, checked(Options, options))
     driver = Driver(callback, tolerance=work.options.tolerance)
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
