@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "check.h"
+#include "placement.h"
 
 namespace stylogram {
 namespace {
@@ -42,6 +43,7 @@ class Pool {
       return;
     }
     start();
+    placement_.keep_apart(workers_);
     open(parts, call, body);
     take_parts();
     close();
@@ -60,6 +62,7 @@ class Pool {
     wake_.notify_all();
     for (std::thread& worker : workers_) worker.join();
     workers_.clear();
+    placement_.forget();
     stopping_ = false;
   }
 
@@ -116,6 +119,7 @@ class Pool {
   std::condition_variable wake_;
   std::condition_variable idle_;
   std::vector<std::thread> workers_;
+  Placement placement_;  // of the workers
   std::atomic<int> size_{std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
   std::atomic<std::int64_t> next_{0};
   std::int64_t parts_ = 0;

@@ -10,20 +10,19 @@ Every task is a function of its own name: `stylogram.stylize`, ... Bad input rai
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .errors import Error
-
 if TYPE_CHECKING:
     from . import pictures as pictures
     from .driver import Diverged as Diverged
     from .driver import Interrupted as Interrupted
     from .driver import Progress as Progress
+    from .errors import Error as Error
     from .result import Result as Result
     from .tasks.stylize import stylize as stylize
 
 __version__ = "0.1.0"
 __all__ = ["Diverged", "Error", "Interrupted", "Progress", "Result", "__version__", "stylize"]
 
-_HOMES = {"Diverged": "driver", "Interrupted": "driver", "Progress": "driver", "Result": "result"}
+_HOMES = {"Error": "errors", "Diverged": "driver", "Interrupted": "driver", "Progress": "driver", "Result": "result"}
 
 
 def __getattr__(name: str) -> Any:

@@ -137,6 +137,9 @@ class Lbfgs:
 def threads() -> int:
     """How many threads the kernels use, the caller's included."""
 
+def flush_denormals(on: bool) -> bool:
+    """Set whether this thread takes denormals for zero (x86; elsewhere nothing); returns whether it did before."""
+
 def set_threads(count: int) -> None:
     """Sets it: 1 to 1024."""
 

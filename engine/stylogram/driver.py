@@ -69,10 +69,15 @@ class Stage:
 
 @dataclass
 class Outcome:
-    """`pictures` (N,3,H,W), the best of each picture at the last scale that was reached, and the trace so far."""
+    """`pictures` (N,3,H,W), the best of each picture at the last scale that was reached, and the trace so far.
+
+    `scale` and `iteration` are those of the latest picture that is among them.
+    """
 
     pictures: Array
     trace: list[dict[str, Any]]
+    scale: int = 0
+    iteration: int = 0
 
 
 class Diverged(Error):  # noqa: N818 -- says what happened, as KeyboardInterrupt does
@@ -97,16 +102,18 @@ class _Best:
     """The picture of the lowest loss so far, for each of the N pictures on its own."""
 
     def __init__(self, picture: Array) -> None:
+        self.iteration = 0
         self.picture = picture.copy()
         self._loss = np.full(len(picture), np.inf)
 
-    def look(self, objective: Objective) -> None:
+    def look(self, objective: Objective, iteration: int) -> None:
         better = objective.total < self._loss
+        self.iteration = iteration if better.any() else self.iteration
         if better.all():
             np.copyto(self.picture, objective.picture)
         elif better.any():
             self.picture[better] = objective.picture[better]
-        self._loss = np.minimum(self._loss, objective.total)
+        np.fmin(self._loss, objective.total, out=self._loss)  # fmin: a NaN does not stay
 
 
 class Driver:
@@ -124,19 +131,19 @@ class Driver:
 
     def run(self, stages: Iterable[Callable[[Array | None], Stage]], scales: int) -> Outcome:
         """Run the stages. Each is called with the pictures (N,3,H,W) of the stage before, the first with None."""
-        pictures: Array | None = None
+        outcome: Outcome | None = None
         for number, make in enumerate(stages, 1):
             try:
-                stage = make(pictures)
+                stage = make(None if outcome is None else outcome.pictures)
             except KeyboardInterrupt as error:
-                if pictures is None:
+                if outcome is None:
                     raise
-                raise Interrupted(Outcome(pictures, self._trace)) from error
-            pictures = self._run_stage(stage, number, scales)
-        assert pictures is not None, "a run has at least one stage"
-        return Outcome(pictures, self._trace)
+                raise Interrupted(outcome) from error
+            outcome = self._run_stage(stage, number, scales)
+        assert outcome is not None, "a run has at least one stage"
+        return outcome
 
-    def _run_stage(self, stage: Stage, scale: int, scales: int) -> Array:
+    def _run_stage(self, stage: Stage, scale: int, scales: int) -> Outcome:
         best = _Best(stage.objective.picture)
         bad = 0
         losses: list[float] = []
@@ -145,16 +152,19 @@ class Driver:
                 if iteration:
                     self._step(stage)
                 stage.objective.evaluate()
-                bad = 0 if np.isfinite(stage.objective.total).all() else bad + 1
+                bad = 0 if stage.objective.finite() else bad + 1
                 if bad:
                     self._check(stage, bad, scale, iteration, best)
-                best.look(stage.objective)
+                best.look(stage.objective, iteration)
                 losses.append(self._report(stage, scale, scales, iteration))
                 if self._flat(losses):
                     break
         except KeyboardInterrupt as error:
-            raise Interrupted(Outcome(best.picture, self._trace)) from error
-        return best.picture
+            raise Interrupted(self._outcome(best, scale)) from error
+        return self._outcome(best, scale)
+
+    def _outcome(self, best: _Best, scale: int) -> Outcome:
+        return Outcome(best.picture, self._trace, scale, best.iteration)
 
     def _step(self, stage: Stage) -> None:
         objective = stage.objective
@@ -166,11 +176,11 @@ class Driver:
         if stage.optimiser.recovers and iteration and bad < PATIENCE:
             return
         terms = ", ".join(name for name, value in stage.objective.terms().items() if not np.isfinite(value))
-        kept = "the last good picture is kept" if iteration else "it is so at the initial picture"
+        what = f"the loss became {stage.objective.total.max()} ({terms})" if terms else "the gradient became infinite"
+        when = f"scale {scale}, iteration {iteration}" if iteration else "the initial picture"
         raise Diverged(
-            f"the loss became {stage.objective.total.max()} at scale {scale}, iteration {iteration} ({terms}); {kept}; "
-            "try a smaller --learning-rate, another --optimizer, or smaller weights",
-            Outcome(best.picture, self._trace),
+            f"{what} at {when}; try a smaller --learning-rate, another --optimizer, or smaller weights",
+            self._outcome(best, scale),
         )
 
     def _report(self, stage: Stage, scale: int, scales: int, iteration: int) -> float:
@@ -190,5 +200,5 @@ class Driver:
     def _flat(self, losses: list[float]) -> bool:
         if not self._tolerance or len(losses) <= self._window:
             return False
-        before, now = losses[-1 - self._window], losses[-1]
+        before, now = min(losses[: -self._window]), min(losses[-self._window :])
         return before - now < self._tolerance * abs(now)

@@ -68,8 +68,11 @@ class Masks:
         if not count:
             yield Region(tuple(shares))
         for number, (content, style) in enumerate(self.pairs):
-            own = tuple(float(k == number) for k in range(len(shares))) if count > 1 and len(shares) > 1 else shares
-            yield Region(tuple(own), 1 / count, content, style)
+            if count > 1 and len(shares) > 1:  # the k-th region takes the k-th style alone, by its share
+                own = tuple(float(k == number) for k in range(len(shares)))
+                yield Region(own, shares[number], content, style)
+            else:
+                yield Region(tuple(shares), 1 / count, content, style)
 
 
 def _read(source: Source, what: str) -> Array:

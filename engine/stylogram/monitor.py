@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from . import driver, pictures
 from .errors import Error
 from .files import atomic, check_output
+from .interrupts import held_back
 from .result import Result
 
 
@@ -38,6 +39,9 @@ class Monitor:
         self._check()
 
     def _check(self) -> None:
+        named = [path for path in (self._output, self._trace, self._plot) if path]
+        if len({path.resolve() for path in named}) < len(named):
+            raise Error(f"the output, --trace and --plot must be different files, got {', '.join(map(str, named))}")
         check_output(self._output, pictures.WRITERS)
         if self._trace:
             check_output(self._trace, (".jsonl", ".json"))
@@ -52,9 +56,9 @@ class Monitor:
             with self._bar:
                 result = task(self._look)
         except driver.Diverged as stopped:
-            raise Error(f"{stopped}{self._kept(stopped.result, '; the last good picture')}") from stopped
+            raise Error(f"{stopped}; {self._kept('the last good picture', stopped)}") from stopped
         except driver.Interrupted as stopped:
-            raise InterruptedRun(f"interrupted: the best picture so far{self._kept(stopped.result)}") from stopped
+            raise InterruptedRun(f"interrupted: {self._kept('the best picture so far', stopped)}") from stopped
         for note in self._notes(result):
             self._console.print(f"note: {note}", markup=False)
         self._write(result)
@@ -68,21 +72,23 @@ class Monitor:
             return list(result.notes)
         return [*result.notes, f"{suffix} has no alpha: the content's is left out"]
 
-    def _kept(self, result: Result | None, what: str = "") -> str:
-        if result is None or not result.trace:
-            return ""
-        self._write(result)
-        last = result.trace[-1]
-        return f"{what} is in {self._output} (scale {last['scale']}, iteration {last['iteration']})"
+    def _kept(self, what: str, stopped: driver.Diverged | driver.Interrupted) -> str:
+        """Write what a run that ended early has, and say where."""
+        if stopped.result is None:
+            return "nothing was made yet"
+        self._write(stopped.result)
+        outcome = stopped.outcome
+        return f"{what} (scale {outcome.scale}, iteration {outcome.iteration}) is in {self._output}"
 
     def _write(self, result: Result) -> None:
-        result.save(self._output)
-        if self._trace:
-            write_trace(self._trace, result.trace)
-        if self._plot:
-            from .plot import plot_trace
+        with held_back():
+            result.save(self._output)
+            if self._trace:
+                write_trace(self._trace, result.trace)
+            if self._plot:
+                from .plot import plot_trace
 
-            plot_trace(result.trace, self._plot)
+                plot_trace(result.trace, self._plot)
 
     def _look(self, progress: driver.Progress) -> None:
         if not self._quiet:

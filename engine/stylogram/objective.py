@@ -80,6 +80,11 @@ class Objective:
             term.add(features, gradient, term.tap in written, self.values[row])
             written.add(term.tap)
 
+    def finite(self) -> bool:
+        """Whether every loss and the whole gradient are numbers. A NaN goes through min and max."""
+        extremes = (self.total.min(), self.total.max(), self.gradient.min(), self.gradient.max())
+        return bool(np.isfinite(extremes).all())
+
     def terms(self) -> dict[str, float]:
         """The mean over the pictures of each term, by name; terms of one name add up."""
         sums: dict[str, float] = {}

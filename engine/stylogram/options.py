@@ -19,7 +19,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _split(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    parts = tuple(part.strip() for part in value.split(","))
+    if not all(parts):
+        raise Error(f"a list joined by commas must have no empty part, got {value!r}")
+    return parts
 
 
 def _layer_weights(value: Any) -> Any:
@@ -28,9 +33,11 @@ def _layer_weights(value: Any) -> Any:
         return value
     weights: dict[str, float] = {}
     for part in _split(value):
-        name, _, weight = part.partition("=")
+        name, given, weight = (word.strip() for word in part.partition("="))
+        if name in weights:
+            raise Error(f"layer {name!r} is named twice")
         try:
-            weights[name.strip()] = float(weight) if weight else 1.0
+            weights[name] = float(weight) if given else 1.0
         except ValueError:
             raise Error(f"the weight of layer {name!r} must be a number, got {weight!r}") from None
     return weights

@@ -9,7 +9,8 @@ import gc
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from stylogram_export import differentiate
 from stylogram_export.graph import cut
 from stylogram_export.specialise import specialise
 
+from . import _core
 from .errors import Error, one_of
 
 DEVICES = ("cpu",)
@@ -35,9 +37,23 @@ Array = NDArray[np.float32]
 Shape = tuple[int, int, int, int]
 
 
+@contextmanager
+def flushing() -> Iterator[None]:
+    """Denormals are zero in this thread, and afterwards what they were before.
+
+    ONNX Runtime sets that for its own threads, but for the calling one only when the first session is made, and for
+    good: the embedding program's arithmetic would change with it.
+    """
+    before = _core.flush_denormals(True)
+    try:
+        yield
+    finally:
+        _core.flush_denormals(before)
+
+
 def give_back() -> None:
     """Return freed memory to the system: building the graphs leaves several copies of the weights in glibc's heap."""
-    gc.collect()
+    gc.collect()  # models hang in cycles
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
@@ -76,13 +92,15 @@ def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.Infere
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     # Between two runs the processors belong to our kernels, not to a pool that spins.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        session._model_bytes = None  # kept to change providers later, which we never do: one more copy of all weights
-        return session
-    except Exception as error:  # ONNX Runtime raises bare RuntimeErrors of its own types
-        reason = " ".join(str(error).split())[:300]
-        raise Error(f"ONNX Runtime {onnxruntime.__version__} does not load the network: {reason}") from error
+    providers = ["CPUExecutionProvider"]
+    with flushing():
+        try:
+            session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=providers)
+        except Exception as error:  # ONNX Runtime raises types of its own, which share no base
+            reason = " ".join(str(error).split())[:300]
+            raise Error(f"ONNX Runtime {onnxruntime.__version__} does not load the network: {reason}") from error
+    session._model_bytes = None  # kept to change providers later, which we never do: one more copy of the weights
+    return session
 
 
 def output_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -109,7 +127,8 @@ class _Bound:
         options = onnxruntime.RunOptions()
         if shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
-        self._session.run_with_iobinding(self._binding, options)
+        with flushing():
+            self._session.run_with_iobinding(self._binding, options)
 
 
 class FeaturePass:

@@ -252,10 +252,10 @@ def export(
 ) -> tuple[Path, Path]:
     """Write `forward.onnx` and `backward.onnx` for these layers and this shape into `directory`, for other programs.
 
-    `relu`: the rule of differentiate(). Both take RGB in [0,1] (`stylogram.preprocess` says unit). `stylogram.taps` maps
-    the layers to the forward outputs T, whose gradients backward takes as `gy:T`; `stylogram.saved` lists the tensors
-    that go from one to the other. The directory is made if its parent is there. Returns the two paths. Raises Error for
-    a layer that is not there.
+    `relu`: the rule of differentiate(). Both take RGB in [0,1] (`stylogram.preprocess` says unit). `stylogram.taps`
+    maps the layers to the forward outputs T, whose gradients backward takes as `gy:T`; `stylogram.saved` lists the
+    tensors that go from one to the other. The directory is made if its parent is there. Returns the two paths. Raises
+    Error for a layer that is not there.
     """
     from .backward import differentiate  # the rules are only needed here
 

@@ -84,8 +84,8 @@ def test_help_lists_the_commands_and_every_option(here, capsys):
     text = capsys.readouterr().out
     options = (
         "network preprocess device threads size iterations optimizer learning-rate seed init pooling content-layers "
-        "style-layers content-weight style-weight tv-weight preset style-blend style-scale keep-colors trace save-every "
-        "quiet scales mask plot"
+        "style-layers content-weight style-weight tv-weight preset style-blend style-scale keep-colors trace "
+        "save-every quiet scales mask plot"
     )
     for option in options.split():
         assert f"--{option}" in text, option
@@ -109,6 +109,9 @@ BAD_OPTIONS = {
     "init": ("--init", "contnet", "contnet"),
     "trace": ("--trace", "no/such/t.jsonl", "no/such"),
     "style loss": ("--style-loss", "gramm", "accepted: gram"),
+    "an empty list": ("--style-layers", "conv1_1,", "no empty part"),
+    "a layer named twice": ("--style-layers", "conv1_1,conv1_1=2", "'conv1_1' is named twice"),
+    "plot over the picture": ("--plot", "out.png", "must be different files"),
     "one layer twice": ("--style-layers", "conv1_1,relu1_1", "are the same layer"),
     "unknown option": ("--sise", "4", "--size"),
 }
@@ -254,7 +257,9 @@ def test_bad_networks(here, capsys):
 def test_a_loss_that_becomes_nan_keeps_the_last_good_picture(here, capsys):
     """Adam with an absurd learning rate overflows the features."""
     assert stylize("--optimizer", "sgd", "--learning-rate", "1e30", "--trace", "t.jsonl") == 2
-    assert refused(capsys, "iteration 1", "--learning-rate", "the last good picture is in out.png")
+    assert refused(
+        capsys, "iteration 1", "--learning-rate", "the last good picture (scale 1, iteration 0) is in out.png"
+    )
     np.testing.assert_allclose(
         pictures.read(here / "out.png").rgb, pictures.read(here / "content.png").rgb, atol=1 / 255
     )
@@ -270,7 +275,7 @@ def test_ctrl_c_keeps_the_best_picture(here, capsys, monkeypatch):
 
     monkeypatch.setattr(Monitor, "_look", press)
     assert stylize() == 130
-    assert "the best picture so far is in out.png (scale 1, iteration 2)" in capsys.readouterr().err
+    assert "the best picture so far (scale 1, iteration 2) is in out.png" in capsys.readouterr().err
     assert pictures.read(here / "out.png").rgb.shape == (36, 48, 3)
 
 

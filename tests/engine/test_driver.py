@@ -23,6 +23,9 @@ class Parabola:
             self.spoil(self)
         self.evaluations += 1
 
+    def finite(self):
+        return bool(np.isfinite(self.total).all() and np.isfinite(self.gradient).all())
+
     def terms(self):
         return {"parabola": float(self.total.mean())}
 
@@ -73,10 +76,29 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_the_last_good_picture():
         if objective.evaluations == 4:
             objective.total[:] = np.nan
 
-    with pytest.raises(Diverged, match=r"nan at scale 1, iteration 4 .*last good picture.*--learning-rate") as caught:
+    with pytest.raises(Diverged, match=r"nan \(parabola\) at scale 1, iteration 4; try .*--learning-rate") as caught:
         run(Parabola(spoil=spoil))
     np.testing.assert_allclose(caught.value.outcome.pictures, 1 - 0.5**3)
     assert len(caught.value.outcome.trace) == 4
+    assert (caught.value.outcome.scale, caught.value.outcome.iteration) == (1, 3)
+
+
+def test_a_gradient_that_overflows_stops_too():
+    def spoil(objective):
+        if objective.evaluations == 2:
+            objective.gradient[0, 0, 0, 0] = np.inf
+
+    with pytest.raises(Diverged, match="the gradient became infinite at scale 1, iteration 2"):
+        run(Parabola(spoil=spoil))
+
+
+def test_a_nan_that_is_taken_back_does_not_freeze_the_best_picture():
+    def once(objective):
+        if objective.evaluations == 1:
+            objective.total[0] = np.nan
+
+    outcome = run(Parabola(spoil=once), Descent(recovers=True), iterations=6)
+    np.testing.assert_allclose(outcome.pictures, 1 - 0.5**6)
 
 
 def test_an_optimiser_that_recovers_gets_its_chance_but_not_for_ever():
@@ -131,6 +153,8 @@ def test_a_stage_is_made_from_the_picture_of_the_one_before():
 def test_tolerance_stops_when_the_loss_is_flat():
     flat = run(Parabola(), Descent(0.0), iterations=500, tolerance=1e-3, window=20)
     assert len(flat.trace) == 21
+    bumps = Parabola(spoil=lambda objective: objective.total.__iadd__(9.0 * (objective.evaluations == 30)))
+    assert len(run(bumps, Descent(0.02), iterations=40, tolerance=1e-3, window=20).trace) == 41
     falling = run(Parabola(), Descent(0.01), iterations=60, tolerance=1e-3, window=20)
     assert len(falling.trace) == 61
 

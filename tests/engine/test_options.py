@@ -61,6 +61,17 @@ def test_iterations_and_scales():
     assert iterations(preset="gatys", iterations=9) == (9, 9)
     assert iterations(preset="gatys", scales=1) == (500,)
     assert iterations(iterations=40, scales=3) == (40, 40, 40)
+    assert iterations(preset="gatys", scales=3) == (500, 500, 200)
+
+
+def test_the_default_goes_from_coarse_to_fine_as_the_size_grows():
+    def scales(**given):
+        return len(checked(Options, given).recipe().iterations)
+
+    assert [scales(size=size) for size in (64, 256, 384, 512, 1024, 2048)] == [1, 1, 1, 2, 3, 4]
+    assert [scales(size=size, init="random") for size in (64, 256, 512)] == [1, 2, 3]
+    assert scales(size=1024, scales=1) == 1
+    assert scales(preset="neural-style", size=1024) == 1
 
 
 def test_another_optimizer_takes_its_own_learning_rate():

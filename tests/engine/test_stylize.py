@@ -105,7 +105,7 @@ def _terms(work):
 
 
 def test_a_mask_paints_its_region_only(content, paint, network):
-    """Style in the left half only: with no other loss the right half moves only as far as the receptive fields reach."""
+    """Style in the left half only: with no other loss the right half moves as far as receptive fields reach."""
     mask = np.zeros((*SIZE, 3), np.float32)
     mask[:, :24] = 1
     options = {"content_weight": 0, "tv_weight": 0, "style_layers": "conv1_1,conv1_2", "iterations": 15}

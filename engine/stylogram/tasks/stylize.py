@@ -15,17 +15,18 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from .. import colour, losses, pictures, zoo
+from .. import _core, colour, losses, pictures, zoo
 from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage
 from ..errors import Error, one_of
 from ..initial import NOISES, initial_picture
+from ..interrupts import held_back
 from ..masks import Masks
 from ..objective import FeatureTerm, Objective, PictureTerm
 from ..optimise import OPTIMISERS
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..recipes import PRESETS, Recipe
 from ..result import Result
-from ..session import Array, FeaturePass, features_of
+from ..session import Array, FeaturePass, available_threads, features_of
 from ..taps import Taps
 
 Picture = str | Path | NDArray[Any]
@@ -87,9 +88,7 @@ class Options(RunOptions):
         over: dict[str, Any] = {name: value for name in names if (value := getattr(self, name)) is not None}
         if isinstance(self.init, str) and self.init in ("content", "random"):
             over["init"] = self.init
-        count = self.scales or len(recipe.iterations)
-        given = recipe.iterations if self.iterations is None else (self.iterations,)
-        over["iterations"] = (given * count)[:count] if len(given) != count else given
+        over["iterations"] = recipe.iterations_of(self.scales or recipe.scales(over), self.iterations)
         settings: dict[str, Any] = {
             "name": self.optimizer,
             "learning_rate": self.learning_rate,
@@ -118,7 +117,8 @@ def stylize(
     try:
         return work.result(driver.run(stages, len(stages)))
     except (Diverged, Interrupted) as stopped:
-        stopped.result = work.result(stopped.outcome)
+        with held_back():
+            stopped.result = work.result(stopped.outcome)
         raise
 
 
@@ -144,6 +144,10 @@ class Stylization:
         self.options = options
         self.recipe = options.recipe()
         self.notes: list[str] = []
+        self.threads = min(options.threads or available_threads(), available_threads())
+        if options.threads > self.threads:
+            self.notes.append(f"--threads {options.threads}: {self.threads} are used, as many as there are processors")
+        _core.set_threads(self.threads)
         self.content = pictures.read(content)
         self.sizes = self._sizes()
         self.masks = Masks.read(options.mask, self.content.rgb.shape[:2], len(styles))
@@ -199,7 +203,7 @@ class Stylization:
     def stage(self, index: int, before: Array | None) -> Stage:
         """The objective and the optimiser of one scale; `before` (1,3,h,w) is the picture of the scale before."""
         size = self.sizes[index]
-        threads, unit = self.options.threads, self.recipe.pixel_range
+        threads, unit = self.threads, self.recipe.pixel_range
         targets = self._style_targets(max(size))  # first: their sessions are gone before the large one is made
         network = FeaturePass(self._model(index), self.taps.tensors, (1, 3, *size), threads=threads)
         content = pictures.resized(self.content.rgb, size)
@@ -266,7 +270,7 @@ class Stylization:
         """Those of one style. Its features are not kept: they are as large as the picture's."""
         tensors = [tensor for _, tensor, _ in self.taps.style]
         picture = style.batch(long_side) * np.float32(self.recipe.pixel_range)
-        features = features_of(self.model[0], tensors, picture, self.options.threads)
+        features = features_of(self.model[0], tensors, picture, self.threads)
         return {
             (tensor, k): module.target(values, region.style_mask(values.shape[2:]))
             for tensor, values in features.items()

@@ -53,7 +53,11 @@ class Format(Protocol):
 def formats() -> tuple[Format, ...]:
     """Every format there is."""
     names = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
-    return tuple(cast(Format, importlib.import_module(f"{__name__}.{name}")) for name in names)
+    found = tuple(cast(Format, importlib.import_module(f"{__name__}.{name}")) for name in names)
+    twice = {module.NAME for module in found if sum(other.NAME == module.NAME for other in found) > 1}
+    if twice:
+        raise ImportError(f"two weight formats are called {', '.join(sorted(twice))}")
+    return found
 
 
 def load_any(
