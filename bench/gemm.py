@@ -3,8 +3,8 @@
 Two products: the Gram matrix F Fᵀ, where NumPy too does half the work (it calls syrk), and D F of the gradient. The two
 sides take turns, and a figure is the median of the ratios of neighbouring runs, with the quartiles: what the machine
 does otherwise hits both. Before its turn each waits until the other's threads have gone to sleep (those of OpenBLAS
-spin for a while after a call and would take a processor from us), and runs once untimed. The results go to
-bench/results/gemm.json.
+spin for a while after a call and would take a processor from us), and runs once untimed. A pair of runs during which
+other processes were busy is repeated, where the system tells. The results go to bench/results/gemm.json.
 """
 
 import argparse
@@ -40,13 +40,32 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
+def others_seconds() -> float:
+    """Processor seconds that other processes have used since the start; 0 where the system does not tell."""
+    statistics_file = Path("/proc/stat")
+    if not statistics_file.exists():
+        return 0.0
+    user, nice, system = statistics_file.read_text().split()[1:4]
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+
+def quiet_pair(first: Callable[[], object], second: Callable[[], object]) -> tuple[float, float]:
+    """The seconds of both; others had at most 5% of one processor meanwhile, or this is the last of a hundred tries."""
+    for _ in range(100):
+        begin, others = time.perf_counter(), others_seconds()
+        pair = seconds(first), seconds(second)
+        if others_seconds() - others <= 0.05 * (time.perf_counter() - begin):
+            break
+    return pair
+
+
 def by_turns(ours: Callable[[], object], numpys: Callable[[], object], repetitions: int) -> dict[str, Any]:
     """Milliseconds of each (median) and how many times NumPy's speed ours is: median and quartiles."""
     times = []
     for i in range(repetitions):
-        first, second = (ours, numpys) if i % 2 == 0 else (numpys, ours)
-        pair = seconds(first), seconds(second)
-        times.append(pair if i % 2 == 0 else pair[::-1])
+        swapped = i % 2 == 1
+        pair = quiet_pair(numpys, ours) if swapped else quiet_pair(ours, numpys)
+        times.append(pair[::-1] if swapped else pair)
     ratios = [theirs / own for own, theirs in times]
     low, middle, high = statistics.quantiles(ratios, n=4)
     return {

@@ -68,7 +68,7 @@ class Ours:
         model = prepare(vgg.graph("vgg19", STAGES, 4, tensors, "max"))
         options = Options(
             network=Network("vgg19", model, PREPROCESS["imagenet"], vgg.layers(STAGES, 4)),
-            content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1,
+            content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0,
             size=max(content.shape[:2]), threads=threads, history=100,
         )  # fmt: skip
         self._stage = Stylization(content, [style], options).stage(0, None)

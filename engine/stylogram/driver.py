@@ -32,12 +32,12 @@ class Progress:
     loss: float
     terms: dict[str, float]
     pixel_range: float
+    margin: int
     picture: Callable[[], Array] = field(repr=False)  #: the present pictures (N,3,H,W) in [0, pixel_range], a copy
 
     def rgb(self, index: int = 0) -> Array:
         """The present picture number `index` as (H,W,3) in [0,1]: a preview."""
-        rgb: Array = np.clip(self.picture()[index].transpose(1, 2, 0) / np.float32(self.pixel_range), 0, 1)
-        return rgb
+        return shown(self.picture()[index], self.pixel_range, self.margin)
 
     def row(self) -> dict[str, Any]:
         """The trace's row for it."""
@@ -50,6 +50,13 @@ class Progress:
         }
 
 
+def shown(picture: Array, pixel_range: float, margin: int) -> Array:
+    """A picture (3,H,W) in [0, pixel_range] as (H-2m,W-2m,3) in [0,1], its margin cut off."""
+    inner = picture[:, margin : picture.shape[1] - margin, margin : picture.shape[2] - margin]
+    rgb: Array = np.clip(inner.transpose(1, 2, 0) / np.float32(pixel_range), 0, 1)
+    return rgb
+
+
 Callback = Callable[[Progress], None]
 
 
@@ -57,7 +64,7 @@ Callback = Callable[[Progress], None]
 class Stage:
     """One scale: what is minimised there, by what, for how long, in pixels of [0, pixel_range].
 
-    `clamp` puts the picture back into that range after every step.
+    `clamp` puts the picture back into that range after every step. `margin` is what a preview cuts off each side.
     """
 
     objective: Objective
@@ -65,6 +72,7 @@ class Stage:
     iterations: int
     pixel_range: float = 1.0
     clamp: bool = False
+    margin: int = 0
 
 
 @dataclass
@@ -189,6 +197,7 @@ class Driver:
         seconds = time.perf_counter() - self._started
         progress = Progress(
             scale, scales, iteration, stage.iterations, seconds, loss, objective.terms(), stage.pixel_range,
+            stage.margin,
             objective.picture.copy,
         )  # fmt: skip
         if np.isfinite(loss):

@@ -28,17 +28,14 @@ class Region:
     content: Array | None = None
     style: Array | None = None
 
-    def content_mask(self, size: tuple[int, ...]) -> Array | None:
-        """The mask on a layer of `size` (h, w), flattened to (h·w)."""
-        return _at(self.content, size)
-
-    def style_mask(self, size: tuple[int, ...]) -> Array | None:
-        """The style's mask on a layer of `size` (h, w), flattened to (h·w)."""
-        return _at(self.style, size)
+    def style_mask(self, size: Sequence[int]) -> Array | None:
+        """The style's mask at the size (h,w) of a layer, as (h·w)."""
+        return None if self.style is None else flattened(self.style, size)
 
 
-def _at(mask: Array | None, size: tuple[int, ...]) -> Array | None:
-    return None if mask is None else np.ascontiguousarray(pictures.resized(mask, (size[0], size[1])).reshape(-1))
+def flattened(mask: Array, size: Sequence[int]) -> Array:
+    """A mask (H,W) at the size (h,w) of a layer, as (h·w)."""
+    return np.ascontiguousarray(pictures.resized(mask, (size[0], size[1])).reshape(-1))
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ class Recipe:
     `pixel_range`: the picture is optimised in [0, pixel_range]; TV, the learning rate and L-BFGS's first step depend on
     it. `expects`: the preprocessing of the weights that the original program used. `iterations`: one entry a scale, the
     scales growing by `growth` to `size`. `coarsest`: the long side from which on there are several scales, from a
-    picture and from noise. `side`: the side of the content that `size` measures.
+    picture and from noise. `margin`: pixels beyond each side that are optimised and cut off, since the outermost ones
+    are seen by few features and stay hazy (with one scale only where it is asked for: in a small picture it is a large
+    part of the work). `side`: the side of the content that `size` measures.
     """
 
     summary: str
@@ -38,6 +40,7 @@ class Recipe:
     pooling: str | None = None
     pixel_range: float = 1.0
     clamp: bool = False
+    margin: int = 0
     init: str = "content"
     init_noise: float = 0.0
     noise: str = "uniform"
@@ -64,7 +67,9 @@ class Recipe:
 PRESETS: dict[str, Recipe] = {
     # Coarse to fine from 256 pixels on (from noise, 128): bench/results/scales_*.json. For the same work the strokes
     # are larger; the loss is lower from noise, and from the content for one pair of two, 3% higher for the other.
-    "default": Recipe("scale-free losses, L-BFGS from the content picture, coarse to fine", coarsest=(256, 128)),
+    "default": Recipe(
+        "scale-free losses, L-BFGS from the content picture, coarse to fine", coarsest=(256, 128), margin=8
+    ),
     # github.com/jcjohnson/neural-style, neural_style.lua
     "neural-style": Recipe(
         "the Torch program by Johnson",

@@ -43,7 +43,7 @@ def refused(capsys, *parts):
 
 
 def test_it_makes_a_picture_of_the_content_s_aspect(here, capsys):
-    assert stylize() == 0
+    assert stylize("--iterations", "12") == 0
     out = pictures.read(here / "out.png")
     assert out.rgb.shape == (36, 48, 3)
     assert np.abs(out.rgb - pictures.read(here / "content.png").rgb).max() > 0.02

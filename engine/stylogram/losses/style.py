@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..errors import one_of
+from ..errors import Error, one_of
 from ..objective import Values
 from ..session import Array
 
@@ -77,6 +77,8 @@ class Term:
         n, channels, positions = shape[0], shape[1], shape[2] * shape[3]
         grams = [matrix[0].astype(np.float64) for matrix, _ in targets]
         squares = [float((matrix**2).sum()) for matrix in grams]
+        if not np.isfinite(squares).all():
+            raise Error(f"style layer {layer}: the style's features overflow; the network's weights are too large")
         norm = NORMALIZATIONS[normalization]
         scales = [
             weight * share * norm(channels, positions, square, pixels)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from .. import _core, colour, losses, pictures, zoo
-from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage
+from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage, shown
 from ..errors import Error, one_of
 from ..initial import NOISES, initial_picture
 from ..interrupts import held_back
-from ..masks import Masks
+from ..masks import Masks, Region, flattened
 from ..objective import FeatureTerm, Objective, PictureTerm
 from ..optimise import OPTIMISERS
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
@@ -72,6 +72,9 @@ class Options(RunOptions):
     init_noise: float | None = Field(
         None, ge=0, le=1, title="X", description="part of noise that is mixed into the initial picture"
     )
+    margin: int | None = Field(
+        None, ge=0, le=256, title="N", description="pixels beyond each side, optimised and cut off: no hazy frame"
+    )
     scales: int | None = Field(
         None, ge=1, le=8, title="N", description="coarse to fine: so many sizes, each twice the one before"
     )
@@ -84,11 +87,13 @@ class Options(RunOptions):
     def recipe(self) -> Recipe:
         """The preset's recipe with what was given put over it."""
         recipe = PRESETS[self.preset]
-        names = ("content_weight", "style_weight", "tv_weight", "style_loss", "init_noise", "pooling", "size")
+        names = ("content_weight", "style_weight", "tv_weight", "style_loss", "init_noise", "pooling", "size", "margin")
         over: dict[str, Any] = {name: value for name in names if (value := getattr(self, name)) is not None}
         if isinstance(self.init, str) and self.init in ("content", "random"):
             over["init"] = self.init
         over["iterations"] = recipe.iterations_of(self.scales or recipe.scales(over), self.iterations)
+        if self.margin is None and len(over["iterations"]) == 1:
+            over["margin"] = 0
         settings: dict[str, Any] = {
             "name": self.optimizer,
             "learning_rate": self.learning_rate,
@@ -205,28 +210,34 @@ class Stylization:
         size = self.sizes[index]
         threads, unit = self.threads, self.recipe.pixel_range
         targets = self._style_targets(max(size))  # first: their sessions are gone before the large one is made
-        network = FeaturePass(self._model(index), self.taps.tensors, (1, 3, *size), threads=threads)
-        content = pictures.resized(self.content.rgb, size)
+        content = self._canvas(pictures.resized(self.content.rgb, size))
+        height, width = content.shape[:2]
+        network = FeaturePass(self._model(index), self.taps.tensors, (1, 3, height, width), threads=threads)
         network.picture[:] = pictures.to_batch(content) * unit
         terms = [*self._content_terms(network), *self._style_terms(network, targets)]
-        network.picture[:] = self._initial(content, before) * unit
+        network.picture[:] = pictures.to_batch(self._initial(size, content, before)) * unit
         objective = Objective(network, terms, self._picture_terms(network))
         settings = self.recipe.optimiser
         optimiser = OPTIMISERS[settings.name](1, network.picture.size, settings)
-        return Stage(objective, optimiser, self.recipe.iterations[index], unit, self.recipe.clamp)
+        return Stage(objective, optimiser, self.recipe.iterations[index], unit, self.recipe.clamp, self.recipe.margin)
+
+    def _canvas(self, picture: Array) -> Array:
+        """A picture (H,W,...) with its margin, mirrored."""
+        side = (self.recipe.margin,) * 2
+        return np.pad(picture, (side, side, (0, 0))[: picture.ndim], mode="reflect")
 
     def _model(self, index: int) -> onnx.ModelProto:
         """The network's graph; for the last scale it is handed out for good, and the copy of its weights with it."""
         return self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
 
-    def _initial(self, content: Array, before: Array | None) -> Array:
+    def _initial(self, size: tuple[int, int], content: Array, before: Array | None) -> Array:
+        """The picture (H,W,3) on the canvas, in [0,1], from which a scale of `size` starts."""
+        recipe = self.recipe
         if before is not None:
-            shape = content.shape[:2]
-            return pictures.to_batch(pictures.resized(pictures.from_batch(before / self.recipe.pixel_range), shape))
-        given = None if self.start is None else pictures.resized(self.start, content.shape[:2])
-        rng = np.random.default_rng(self.options.seed)
-        noise = NOISES[self.recipe.noise](rng, content.shape)
-        return pictures.to_batch(initial_picture(self.recipe, content, given, noise))
+            return self._canvas(pictures.resized(shown(before[0], recipe.pixel_range, recipe.margin), size))
+        given = None if self.start is None else self._canvas(pictures.resized(self.start, size))
+        noise = NOISES[recipe.noise](np.random.default_rng(self.options.seed), content.shape)
+        return initial_picture(recipe, content, given, noise)
 
     def _content_terms(self, network: FeaturePass) -> list[FeatureTerm]:
         if not self.recipe.content_weight:
@@ -253,11 +264,19 @@ class Stylization:
                 weight * self.recipe.style_weight * region.weight,
                 self.recipe.style_normalization,
                 pixels,
-                region.content_mask(network.features[tensor].shape[2:]),
+                self._mask(region, network, tensor),
             )
             for layer, tensor, weight in self.taps.style
             for k, region in enumerate(self.regions)
         ]
+
+    def _mask(self, region: Region, network: FeaturePass, tensor: str) -> Array | None:
+        """A region's mask on the canvas, at the size of a layer, flattened."""
+        if region.content is None:
+            return None
+        margin = 2 * self.recipe.margin
+        size = (network.shape[2] - margin, network.shape[3] - margin)
+        return flattened(self._canvas(pictures.resized(region.content, size)), network.features[tensor].shape[2:])
 
     def _style_targets(self, long_side: int) -> list[Targets]:
         """The targets of every style by layer and region."""
@@ -272,7 +291,9 @@ class Stylization:
         picture = style.batch(long_side) * np.float32(self.recipe.pixel_range)
         features = features_of(self.model[0], tensors, picture, self.threads)
         return {
-            (tensor, k): module.target(values, region.style_mask(values.shape[2:]))
+            (tensor, k): module.target(
+                values, None if region.style is None else flattened(region.style, values.shape[2:])
+            )
             for tensor, values in features.items()
             for k, region in enumerate(self.regions)
         }
@@ -285,7 +306,7 @@ class Stylization:
     def result(self, outcome: Outcome) -> Result:
         """The picture at the last scale's size, in the colours that were asked for."""
         size = self.sizes[-1]
-        rgb = np.clip(pictures.from_batch(outcome.pictures) / np.float32(self.recipe.pixel_range), 0, 1)
+        rgb = shown(outcome.pictures[0], self.recipe.pixel_range, self.recipe.margin)
         rgb = rgb if rgb.shape[:2] == size else pictures.resized(rgb, size)  # stopped at a coarser scale
         if self.options.keep_colors == "luminance":
             rgb = colour.keep_luminance(rgb, pictures.resized(self.content.rgb, size))
