@@ -10,7 +10,7 @@ setup: $(VENV)/.done
 $(VENV)/.done: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --config-settings=cmake.define.STYLOGRAM_WERROR=ON --editable '.[dev]'
 	touch $@
 
 test: setup

@@ -1,4 +1,4 @@
-// Flush-to-zero of the calling thread: ONNX Runtime's convolutions want it, the embedding program's own arithmetic may not.
+// Flush-to-zero of the calling thread: ONNX Runtime's convolutions want it, the embedding program's arithmetic may not.
 #if defined(__SSE2__)
 #include <pmmintrin.h>
 #include <xmmintrin.h>

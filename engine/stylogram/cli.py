@@ -3,10 +3,13 @@
 Whatever goes wrong with the input is one line on stderr, `error: ...`, and exit status 2; Ctrl-C is 130.
 """
 
+import errno
 import importlib
+import os
 import pkgutil
 import sys
 import types
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
@@ -52,6 +55,7 @@ def task_command(module: types.ModuleType) -> click.Command:
         inputs = [list(value) if isinstance(value, tuple) else value for value in map(given.pop, module.ARGUMENTS)]
         chosen = {name: value for name, value in given.items() if value not in (None, ())}
         function = getattr(module, module.__name__.rpartition(".")[2])
+        _check_apart(output, [path for value in inputs for path in (value if isinstance(value, list) else [value])])
         monitor = Monitor(output, trace, plot, save_every, quiet)
         monitor.run(lambda callback: function(*inputs, callback=callback, **chosen))
 
@@ -63,6 +67,13 @@ def task_command(module: types.ModuleType) -> click.Command:
         help=summary[:1].upper() + summary[1:],
         context_settings=_CONTEXT,
     )
+
+
+def _check_apart(output: str, inputs: list[str]) -> None:
+    """An output over one of the inputs would lose it."""
+    for path in inputs:
+        if Path(path).resolve() == Path(output).resolve():
+            raise Error(f"the output {output} is one of the inputs; another file is accepted")
 
 
 def _outputs() -> list[click.Option]:
@@ -111,6 +122,13 @@ def main(argv: list[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message())
     except Error as error:
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("out of memory; a smaller --size, --scales or --history takes less")
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # whoever read our output has gone: nobody is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         return _fail(str(error))
     except InterruptedRun as interruption:
         print(interruption, file=sys.stderr)

@@ -33,7 +33,8 @@ class Progress:
     terms: dict[str, float]
     pixel_range: float
     margin: int
-    picture: Callable[[], Array] = field(repr=False)  #: the present pictures (N,3,H,W) in [0, pixel_range], a copy
+    #: the present pictures (N,3,H,W) in [0, pixel_range] with their margin, a copy
+    picture: Callable[[], Array] = field(repr=False)
 
     def rgb(self, index: int = 0) -> Array:
         """The present picture number `index` as (H,W,3) in [0,1]: a preview."""

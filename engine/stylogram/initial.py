@@ -7,28 +7,26 @@ import numpy as np
 from .recipes import Recipe
 from .session import Array
 
-# Mean of ImageNet's pictures, RGB (the Caffe networks' 123.68, 116.779, 103.939): where the field's noises lie.
-_MEAN: Array = np.array([123.68, 116.779, 103.939], np.float32) / np.float32(255)
+# Mean of ImageNet's pictures, RGB, 0 to 255, which the Caffe networks subtract: where the field's noises lie.
+_MEAN: Array = np.array([123.68, 116.779, 103.939], np.float32)
 
 
-def _uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def _uniform(rng: np.random.Generator, shape: tuple[int, ...], span: float) -> Array:  # noqa: ARG001
     return rng.uniform(0.25, 0.75, shape).astype(np.float32)
 
 
-def _faint(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """neural-style's randn · 0.001 around the mean, in its 0-255 units."""
-    noise: Array = _MEAN + rng.standard_normal(shape, np.float32) * np.float32(0.001 / 255)
-    return noise
+def _faint(rng: np.random.Generator, shape: tuple[int, ...], span: float) -> Array:
+    """neural-style's randn · 0.001 around the mean."""
+    return np.asarray((_MEAN + 0.001 * rng.standard_normal(shape, np.float32)) / span, np.float32)
 
 
-def _band(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Coursera's U(-20, 20) around the mean, in 0-255 units."""
-    noise: Array = _MEAN + rng.uniform(-20 / 255, 20 / 255, shape).astype(np.float32)
-    return noise
+def _band(rng: np.random.Generator, shape: tuple[int, ...], span: float) -> Array:
+    """Coursera's U(-20, 20) around the mean."""
+    return np.asarray((_MEAN + rng.uniform(-20, 20, shape)) / span, np.float32)
 
 
-#: Noise (H,W,3) in the units of [0,1] by the name that a recipe uses.
-NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], Array]] = {
+#: Noise (H,W,3) in [0,1] by the name that a recipe uses, from a generator, the shape, and the program's pixel range.
+NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...], float], Array]] = {
     "uniform": _uniform,
     "faint": _faint,
     "band": _band,

@@ -46,17 +46,24 @@ class Masks:
     notes: tuple[str, ...]
 
     @classmethod
-    def read(cls, given: Sequence[tuple[Source, Source]], size: tuple[int, ...], styles: int) -> "Masks":
-        """Read the masks; those of the content that are not of its `size` (H, W) are resized, and a note says so."""
-        if len(given) > 1 and styles > 1 and len(given) != styles:
-            raise Error(f"mask: with {styles} styles, 1 or {styles} pairs of masks are accepted, got {len(given)}")
+    def read(
+        cls, given: Sequence[tuple[Source, Source]], content: tuple[int, ...], styles: Sequence[tuple[int, ...]]
+    ) -> "Masks":
+        """Read the masks; those not of the size (H, W, ...) of their picture are resized, and a note says so."""
+        count = len(styles)
+        if len(given) > 1 and count > 1 and len(given) != count:
+            raise Error(f"mask: with {count} styles, 1 or {count} pairs of masks are accepted, got {len(given)}")
         pairs, notes = [], []
-        for number, (content, style) in enumerate(given, 1):
-            pair = (_read(content, f"content mask {number}"), _read(style, f"style mask {number}"))
-            if pair[0].shape != size:
-                got, wanted = f"{pair[0].shape[1]}x{pair[0].shape[0]}", f"{size[1]}x{size[0]}"
-                notes.append(f"content mask {number} is {got}, the content {wanted}: the mask is resized")
-            pairs.append(pair)
+        for number, sources in enumerate(given, 1):
+            own = styles[number - 1] if len(given) == count else styles[0]
+            masks = []
+            for source, size, what in zip(sources, (content, own), ("content", "style"), strict=True):
+                mask = _read(source, f"{what} mask {number}")
+                if mask.shape != size[:2]:
+                    got, wanted = f"{mask.shape[1]}x{mask.shape[0]}", f"{size[1]}x{size[0]}"
+                    notes.append(f"{what} mask {number} is {got}, the {what} {wanted}: the mask is resized")
+                masks.append(mask)
+            pairs.append((masks[0], masks[1]))
         return cls(tuple(pairs), tuple(notes))
 
     def regions(self, shares: Sequence[float]) -> Iterator[Region]:
@@ -67,7 +74,8 @@ class Masks:
         for number, (content, style) in enumerate(self.pairs):
             if count > 1 and len(shares) > 1:  # the k-th region takes the k-th style alone, by its share
                 own = tuple(float(k == number) for k in range(len(shares)))
-                yield Region(own, shares[number], content, style)
+                if shares[number]:
+                    yield Region(own, shares[number], content, style)
             else:
                 yield Region(tuple(shares), 1 / count, content, style)
 

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from . import driver, pictures
 from .errors import Error
 from .files import atomic, check_output
-from .interrupts import held_back
 from .result import Result
 
 
@@ -36,6 +38,7 @@ class Monitor:
         self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._bar = _bar(self._console)
         self._task: TaskID | None = None
+        self._started = self._pressed = False
         self._check()
 
     def _check(self) -> None:
@@ -52,19 +55,41 @@ class Monitor:
 
     def run(self, task: Callable[[driver.Callback], Result]) -> None:
         """Call `task` with the callback that shows progress, and write what it returns."""
-        try:
-            with self._bar:
-                result = task(self._look)
-        except driver.Diverged as stopped:
-            raise Error(f"{stopped}; {self._kept('the last good picture', stopped)}") from stopped
-        except driver.Interrupted as stopped:
-            raise InterruptedRun(f"interrupted: {self._kept('the best picture so far', stopped)}") from stopped
-        for note in self._notes(result):
-            self._console.print(f"note: {note}", markup=False)
-        self._write(result)
+        with self._heeding():
+            try:
+                with self._bar:
+                    result = task(self._look)
+            except driver.Diverged as stopped:
+                raise Error(f"{stopped}; {self._kept('the last good picture', stopped)}") from stopped
+            except driver.Interrupted as stopped:
+                raise InterruptedRun(f"interrupted: {self._kept('the best picture so far', stopped)}") from stopped
+            for note in self._notes(result):
+                self._console.print(f"note: {note}", markup=False)
+            self._write(result)
         height, width = result.exact.shape[:2]
         seconds = result.trace[-1]["seconds"]
         self._console.print(f"{self._output}: {width}x{height}, loss {result.loss:.4g}, {seconds:.1f} s", markup=False)
+
+    @contextmanager
+    def _heeding(self) -> Iterator[None]:
+        """Ctrl-C ends the run after the iteration that it falls into; one more must not lose what is being saved.
+
+        Before the first iteration there is nothing to lose, and it ends at once.
+        """
+        if threading.current_thread() is not threading.main_thread():  # only the main thread gets, and may set, signals
+            yield
+            return
+
+        def pressed(number: int, frame: object) -> None:  # noqa: ARG001
+            if not self._started:
+                raise KeyboardInterrupt
+            self._pressed = True
+
+        before = signal.signal(signal.SIGINT, pressed)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     def _notes(self, result: Result) -> list[str]:
         suffix = self._output.suffix.lower()
@@ -73,30 +98,40 @@ class Monitor:
         return [*result.notes, f"{suffix} has no alpha: the content's is left out"]
 
     def _kept(self, what: str, stopped: driver.Diverged | driver.Interrupted) -> str:
-        """Write what a run that ended early has, and say where."""
-        if stopped.result is None:
-            return "nothing was made yet"
-        self._write(stopped.result)
+        """Write what a run that ended early has, and say where. Its initial picture is nothing that was made."""
         outcome = stopped.outcome
+        if stopped.result is None or (outcome.scale, outcome.iteration) == (1, 0):
+            return "no better picture than the initial one was made, and nothing is written"
+        self._write(stopped.result)
         return f"{what} (scale {outcome.scale}, iteration {outcome.iteration}) is in {self._output}"
 
     def _write(self, result: Result) -> None:
-        with held_back():
-            result.save(self._output)
-            if self._trace:
-                write_trace(self._trace, result.trace)
-            if self._plot:
-                from .plot import plot_trace
+        result.save(self._output)
+        if self._trace:
+            write_trace(self._trace, result.trace)
+        if self._plot:
+            from .plot import plot_trace
 
-                plot_trace(result.trace, self._plot)
+            plot_trace(result.trace, self._plot)
 
     def _look(self, progress: driver.Progress) -> None:
+        self._started = True
         if not self._quiet:
             self._show(progress)
         if self._every and progress.iteration and progress.iteration % self._every == 0:
-            scale = f"-s{progress.scale}" if progress.scales > 1 else ""
-            name = f"{self._output.stem}{scale}-{progress.iteration:05d}{self._output.suffix}"
+            self._save(progress)
+        if self._pressed:
+            raise KeyboardInterrupt
+
+    def _save(self, progress: driver.Progress) -> None:
+        """A picture in between. That it cannot be written is said, but does not end the run."""
+        scale = f"-s{progress.scale}" if progress.scales > 1 else ""
+        name = f"{self._output.stem}{scale}-{progress.iteration:05d}{self._output.suffix}"
+        try:
             pictures.write(self._output.with_name(name), progress.rgb())
+        except Error as error:
+            self._console.print(f"note: {error}; no more pictures are written before the last", markup=False)
+            self._every = 0
 
     def _show(self, progress: driver.Progress) -> None:
         label = f"scale {progress.scale}/{progress.scales}" if progress.scales > 1 else "optimising"
@@ -123,6 +158,7 @@ def _bar(console: Console) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,  # in a file it would leave empty lines
     )
 
 

@@ -29,7 +29,15 @@ def _split(value: Any) -> Any:
 
 def _layer_weights(value: Any) -> Any:
     """`conv1_1=2,conv2_1` -> {"conv1_1": 2.0, "conv2_1": 1.0}; a sequence of names or a mapping is taken as well."""
-    if value is None or isinstance(value, dict):
+    if value is None:
+        return None
+    if (
+        not value
+        or not isinstance(value, str | dict | list | tuple)
+        or not all(isinstance(part, str) for part in value)
+    ):
+        raise Error(f"layers: names joined by commas are accepted, or a list or a mapping of them; got {value!r}")
+    if isinstance(value, dict):
         return value
     weights: dict[str, float] = {}
     for part in _split(value):
@@ -43,9 +51,9 @@ def _layer_weights(value: Any) -> Any:
     return weights
 
 
-def _optimizer(value: str) -> str:
-    if value not in OPTIMISERS:
-        raise one_of("optimizer", value, OPTIMISERS)
+def _optimizer(value: Any) -> str:
+    if not isinstance(value, str) or value not in OPTIMISERS:
+        raise one_of("optimizer", str(value), OPTIMISERS)
     return value
 
 
@@ -70,7 +78,7 @@ class RunOptions(BaseModel):
     )
     pooling: Literal["max", "avg"] | None = Field(None, description="the pooling of a network built from weights")
     device: Annotated[str, BeforeValidator(check_device)] = Field("cpu", title="NAME", description="where it runs: cpu")
-    threads: int = Field(0, ge=0, le=4096, title="N", description="processors to use; 0: all")
+    threads: int = Field(0, ge=0, le=4096, title="N", description="processors to use, in the whole process; 0: all")
     size: int | None = Field(None, ge=16, le=65536, title="PIXELS", description="long side of the picture, in pixels")
     iterations: int | None = Field(None, ge=1, title="N", description="iterations at each scale")
     optimizer: Annotated[str, BeforeValidator(_optimizer)] | None = Field(

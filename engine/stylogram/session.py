@@ -59,10 +59,10 @@ def give_back() -> None:
         trim(0)
 
 
-def check_device(device: str) -> str:
+def check_device(device: object) -> str:
     """Return `device` if this build runs on it, else raise Error with the list of those that it does."""
-    if device not in DEVICES:
-        raise one_of("device", device, DEVICES)
+    if not isinstance(device, str) or device not in DEVICES:
+        raise one_of("device", str(device), DEVICES)
     return device
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import platformdirs
 from stylogram_export import models
@@ -126,6 +127,8 @@ def fetch(
     directory = cache_dir or cache_directory()
     target = directory / entry.file
     base = base_url or os.environ.get("STYLOGRAM_MIRROR") or entry.base_url
+    if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).netloc:
+        raise Error(f"an address that begins with http:// or https:// is accepted, got {base!r}")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory / f"{entry.file}.lock"):

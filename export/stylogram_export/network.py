@@ -108,9 +108,10 @@ def _check_input(model: onnx.ModelProto) -> None:
     if kind != onnx.TensorProto.FLOAT:
         what = onnx.TensorProto.DataType.Name(kind).lower()
         raise Error(f"input {found[0].name!r} must be float32 (N,3,H,W), got {what}")
-    if shape is not None and (len(shape) != 4 or shape[1] not in (3, None)):
+    last = shape is not None and len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+    if shape is not None and (len(shape) != 4 or shape[1] not in (3, None) or last):
         got = ",".join("?" if size is None else str(size) for size in shape)
-        hint = ": channels last is not accepted" if len(shape) == 4 and shape[3] == 3 else ""
+        hint = ": channels last is not accepted" if last else ""
         raise Error(f"input {found[0].name!r} must be (N,3,H,W), got ({got}){hint}")
 
 

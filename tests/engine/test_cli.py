@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 
 import cv2
 import numpy as np
@@ -254,28 +255,75 @@ def test_bad_networks(here, capsys):
     assert refused(capsys, "flatten")
 
 
-def test_a_loss_that_becomes_nan_keeps_the_last_good_picture(here, capsys):
-    """Adam with an absurd learning rate overflows the features."""
-    assert stylize("--optimizer", "sgd", "--learning-rate", "1e30", "--trace", "t.jsonl") == 2
+def test_a_loss_that_becomes_nan_keeps_the_last_good_picture(here, capsys, monkeypatch):
+    """The third evaluation gives NaN; gradient descent cannot take it back."""
+    from stylogram.objective import Objective
+
+    real, calls = Objective.evaluate, []
+
+    def spoilt(self):
+        real(self)
+        calls.append(1)
+        if len(calls) == 3:
+            self.total[:] = np.nan
+
+    monkeypatch.setattr(Objective, "evaluate", spoilt)
+    assert stylize("--optimizer", "sgd", "--learning-rate", "0.001", "--trace", "t.jsonl") == 2
     assert refused(
-        capsys, "iteration 1", "--learning-rate", "the last good picture (scale 1, iteration 0) is in out.png"
+        capsys, "iteration 2", "--learning-rate", "the last good picture (scale 1, iteration 1) is in out.png"
     )
-    np.testing.assert_allclose(
-        pictures.read(here / "out.png").rgb, pictures.read(here / "content.png").rgb, atol=1 / 255
-    )
-    assert len((here / "t.jsonl").read_text().splitlines()) == 1
+    assert pictures.read(here / "out.png").rgb.shape == (36, 48, 3)
+    assert len((here / "t.jsonl").read_text().splitlines()) == 2
 
 
-def test_ctrl_c_keeps_the_best_picture(here, capsys, monkeypatch):
+def test_a_run_that_fails_at_once_leaves_an_old_output_alone(here, capsys):
+    (here / "out.png").write_bytes(b"precious")
+    assert stylize("--optimizer", "sgd", "--learning-rate", "1e30") == 2
+    assert refused(capsys, "iteration 1", "nothing is written")
+    assert stylize("--style-weight", "1e45") == 2
+    assert refused(capsys, "the gradient became infinite at the initial picture", "nothing is written")
+    assert (here / "out.png").read_bytes() == b"precious"
+
+
+def test_ctrl_c_keeps_the_best_picture_however_often_it_is_pressed(here, capsys, monkeypatch):
     from stylogram.monitor import Monitor
 
-    def press(self, progress):
-        if progress.iteration == 2:
-            raise KeyboardInterrupt
+    real = Monitor._show
 
-    monkeypatch.setattr(Monitor, "_look", press)
-    assert stylize() == 130
-    assert "the best picture so far (scale 1, iteration 2) is in out.png" in capsys.readouterr().err
+    def press(self, progress):
+        real(self, progress)
+        if progress.iteration >= 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Monitor, "_show", press)
+    before = signal.getsignal(signal.SIGINT)
+    command = ["stylize", "content.png", "style.png", "-o", "out.png", "--network", "net.onnx", *FAST[:-1]]
+    assert main(command) == 130
+    said = capsys.readouterr().err
+    assert said == "interrupted: the best picture so far (scale 1, iteration 2) is in out.png\n"
+    assert pictures.read(here / "out.png").rgb.shape == (36, 48, 3)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_without_quiet_an_error_is_one_line_too(here, capsys):
+    command = ["stylize", "missing.png", "style.png", "-o", "out.png", "--network", "net.onnx"]
+    assert main(command) == 2
+    assert refused(capsys, "missing.png")
+
+
+def test_an_output_over_an_input_is_refused(here, capsys):
+    before = (here / "content.png").read_bytes()
+    assert stylize(out="content.png") == 2
+    assert refused(capsys, "content.png is one of the inputs")
+    assert (here / "content.png").read_bytes() == before
+
+
+def test_a_picture_in_between_that_cannot_be_written_does_not_end_the_run(here, capsys):
+    (here / "out-00001.png").mkdir()
+    command = ["stylize", "content.png", "style.png", "-o", "out.png", "--network", "net.onnx", *FAST[:-1]]
+    assert main([*command, "--save-every", "1"]) == 0
+    assert "note: " in capsys.readouterr().err
     assert pictures.read(here / "out.png").rgb.shape == (36, 48, 3)
 
 
@@ -290,3 +338,4 @@ def test_notes_say_what_was_decided(here, capsys):
     said = capsys.readouterr().err
     assert "imagenet is assumed" in said
     assert "content mask 1 is 20x20, the content 48x36: the mask is resized" in said
+    assert "style mask" not in said

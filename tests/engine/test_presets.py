@@ -86,7 +86,7 @@ def test_the_first_steps_are_the_original_s(name, weights, pictures):
             z.data.clamp_(0, 1)
     moved = z.detach().numpy() - start
     error = np.linalg.norm(stage.objective.picture - start - moved) / np.linalg.norm(moved)
-    assert error < 0.02  # float32 against float64 through STEPS curvature pairs
+    assert error < 3e-3  # float32 against float64 through STEPS curvature pairs
     assert np.abs(moved).max() > 0
 
 
@@ -98,7 +98,7 @@ def test_initial_pictures(weights, pictures):
         np.testing.assert_allclose(start / ORIGINALS[name].pixel_range, content, atol=1e-6)
     grey = ours("neural-style", weights, pictures).stage(0, None).objective.picture
     mean = np.array([123.68, 116.779, 103.939])
-    np.testing.assert_allclose(grey.mean(axis=(0, 2, 3)), mean * 256 / 255, rtol=1e-4)
+    np.testing.assert_allclose(grey.mean(axis=(0, 2, 3)), mean, rtol=1e-6)
     assert 0.0005 < grey.std(axis=(2, 3)).mean() < 0.002
     mixed = ours("coursera", weights, pictures).stage(0, None).objective.picture
     noise = (mixed - 0.4 * 255 * content) / 0.6 - mean.reshape(1, 3, 1, 1)

@@ -126,6 +126,13 @@ def test_two_masks_take_two_styles(content, paint, network):
     assert distance(halves[1], paint[1], network) < distance(halves[1], paint[0], network)
 
 
+def test_a_region_of_a_style_without_share_is_left_out(content, paint, network):
+    whole = np.ones((*SIZE, 3), np.float32)
+    masks = ((whole, whole), (whole, whole))
+    made = run(content, paint, network, mask=masks, style_blend=(1, 0))
+    np.testing.assert_allclose(made.exact, run(content, paint[0], network, mask=masks[:1]).exact, atol=1e-5)
+
+
 def test_keep_colors(content, paint, network):
     """Each mode's mean colour is nearer to the content's than without one."""
 

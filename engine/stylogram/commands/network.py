@@ -77,7 +77,8 @@ def _sides(sides: tuple[float | None, ...] | None) -> str:
 def fetch(name: str, url: str | None) -> None:
     """Download the official weights of NAME into the cache; an interrupted download goes on where it stopped."""
     columns = (TextColumn(name), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(name, total=None)
         path = zoo.fetch(name, base_url=url, progress=lambda done, total: bar.update(task, completed=done, total=total))
     click.echo(path)

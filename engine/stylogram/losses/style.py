@@ -76,7 +76,8 @@ class Term:
         self.name, self.tap = f"style {layer}", tap
         n, channels, positions = shape[0], shape[1], shape[2] * shape[3]
         grams = [matrix[0].astype(np.float64) for matrix, _ in targets]
-        squares = [float((matrix**2).sum()) for matrix in grams]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = [float((matrix**2).sum()) for matrix in grams]
         if not np.isfinite(squares).all():
             raise Error(f"style layer {layer}: the style's features overflow; the network's weights are too large")
         norm = NORMALIZATIONS[normalization]

@@ -3,7 +3,8 @@
 min over x of  w_c · mean_l content_l(x, content) + w_s · mean_l style_l(x, styles) + w_tv · TV(x)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,6 @@ from .. import _core, colour, losses, pictures, zoo
 from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage, shown
 from ..errors import Error, one_of
 from ..initial import NOISES, initial_picture
-from ..interrupts import held_back
 from ..masks import Masks, Region, flattened
 from ..objective import FeatureTerm, Objective, PictureTerm
 from ..optimise import OPTIMISERS
@@ -35,10 +35,22 @@ Targets = dict[tuple[str, int], Any]  # what a style loss aims at, by tensor and
 ARGUMENTS = {"content": False, "style": True}  # the name, and whether several are taken
 
 
-def _preset(value: str) -> str:
-    if value not in PRESETS:
-        raise one_of("preset", value, PRESETS)
+STARTS = ("content", "random")
+
+
+def _preset(value: Any) -> str:
+    if not isinstance(value, str) or value not in PRESETS:
+        raise one_of("preset", str(value), PRESETS)
     return value
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say of which picture an error is."""
+    try:
+        yield
+    except Error as error:
+        raise Error(f"{what}: {error}") from error
 
 
 class Options(RunOptions):
@@ -89,7 +101,7 @@ class Options(RunOptions):
         recipe = PRESETS[self.preset]
         names = ("content_weight", "style_weight", "tv_weight", "style_loss", "init_noise", "pooling", "size", "margin")
         over: dict[str, Any] = {name: value for name in names if (value := getattr(self, name)) is not None}
-        if isinstance(self.init, str) and self.init in ("content", "random"):
+        if isinstance(self.init, str) and self.init in STARTS:
             over["init"] = self.init
         over["iterations"] = recipe.iterations_of(self.scales or recipe.scales(over), self.iterations)
         if self.margin is None and len(over["iterations"]) == 1:
@@ -117,13 +129,14 @@ def stylize(
     """
     styles: list[Picture] = list(style) if isinstance(style, list | tuple) else [style]  # type: ignore[list-item]
     work = Stylization(content, styles, checked(Options, options))
+    if callback is not None and not callable(callback):
+        raise Error(f"callback: a function of one Progress is accepted, got {callback!r}")
     driver = Driver(callback, tolerance=work.options.tolerance)
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
     try:
         return work.result(driver.run(stages, len(stages)))
     except (Diverged, Interrupted) as stopped:
-        with held_back():
-            stopped.result = work.result(stopped.outcome)
+        stopped.result = work.result(stopped.outcome)
         raise
 
 
@@ -135,11 +148,14 @@ class _Style:
     share: float
     scale: float
 
+    def size(self, long_side: int) -> tuple[int, int]:
+        """Its height and width when the content's long side is `long_side`."""
+        height, width = self.rgb.shape[:2]
+        return pictures.fitted(height, width, max(round(long_side * self.scale), pictures.MIN_SIDE))
+
     def batch(self, long_side: int) -> Array:
         """(1,3,h,w) in [0,1], its long side scaled with the content's."""
-        height, width = self.rgb.shape[:2]
-        size = pictures.fitted(height, width, max(round(long_side * self.scale), pictures.MIN_SIDE))
-        return pictures.to_batch(pictures.resized(self.rgb, size))
+        return pictures.to_batch(pictures.resized(self.rgb, self.size(long_side)))
 
 
 class Stylization:
@@ -155,8 +171,8 @@ class Stylization:
         _core.set_threads(self.threads)
         self.content = pictures.read(content)
         self.sizes = self._sizes()
-        self.masks = Masks.read(options.mask, self.content.rgb.shape[:2], len(styles))
         self.styles = self._styles(styles)
+        self.masks = Masks.read(options.mask, self.content.rgb.shape, [style.rgb.shape for style in self.styles])
         self.regions = list(self.masks.regions([style.share for style in self.styles]))
         self.start = self._start()
         network = zoo.resolve(options.network, options.preprocess, self.recipe.pooling, options.seed)
@@ -171,7 +187,8 @@ class Stylization:
         long_side = self.recipe.size * sides["long"] / sides["long" if self.options.size else self.recipe.side]
         count = len(self.recipe.iterations)
         shrink = [self.recipe.growth ** (count - 1 - index) for index in range(count)]
-        return [pictures.fitted(height, width, round(long_side / by)) for by in shrink]
+        with _named("content"):
+            return [pictures.fitted(height, width, round(long_side / by)) for by in shrink]
 
     def _styles(self, styles: Sequence[Picture]) -> list[_Style]:
         if not styles:
@@ -181,10 +198,15 @@ class Stylization:
             raise Error(f"style-blend: as many numbers as styles are needed ({len(styles)}), got {len(blend)}")
         if not sum(blend):
             raise Error(f"style-blend: at least one number must be above 0, got {blend}")
-        return [
+        made = [
             _Style(self._recoloured(pictures.read(source).rgb), share / sum(blend), self.options.style_scale)
             for source, share in zip(styles, blend, strict=True)
         ]
+        for number, style in enumerate(made, 1):
+            for size in self.sizes:
+                with _named(f"style {number}"):
+                    style.size(max(size))
+        return made
 
     def _recoloured(self, style: Array) -> Array:
         if self.options.keep_colors == "histogram":
@@ -196,8 +218,10 @@ class Stylization:
     def _start(self) -> Array | None:
         """The initial picture that was given as a file or an array."""
         init = self.options.init
-        if init is None or (isinstance(init, str) and init in ("content", "random")):
+        if init is None or (isinstance(init, str) and init in STARTS):
             return None
+        if isinstance(init, str) and not Path(init).exists():
+            raise Error(f"init: {', '.join(STARTS)} or a picture's file is accepted, and there is no file {init!r}")
         return pictures.read(init).rgb
 
     def _check_weights(self) -> None:
@@ -236,7 +260,8 @@ class Stylization:
         if before is not None:
             return self._canvas(pictures.resized(shown(before[0], recipe.pixel_range, recipe.margin), size))
         given = None if self.start is None else self._canvas(pictures.resized(self.start, size))
-        noise = NOISES[recipe.noise](np.random.default_rng(self.options.seed), content.shape)
+        span = recipe.pixel_range if recipe.pixel_range > 1 else 255.0
+        noise = NOISES[recipe.noise](np.random.default_rng(self.options.seed), content.shape, span)
         return initial_picture(recipe, content, given, noise)
 
     def _content_terms(self, network: FeaturePass) -> list[FeatureTerm]:
