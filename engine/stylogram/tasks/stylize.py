@@ -26,7 +26,7 @@ from ..optimise import OPTIMISERS
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..recipes import PRESETS, Recipe
 from ..result import Result
-from ..session import Array, FeaturePass, available_threads, features_of
+from ..session import Array, FeaturePass, available_threads, features_of, give_back
 from ..taps import Taps
 
 Picture = str | Path | NDArray[Any]
@@ -237,6 +237,7 @@ class Stylization:
         content = self._canvas(pictures.resized(self.content.rgb, size))
         height, width = content.shape[:2]
         network = FeaturePass(self._model(index), self.taps.tensors, (1, 3, height, width), threads=threads)
+        give_back()  # the graph that was handed out above is freed only now
         network.picture[:] = pictures.to_batch(content) * unit
         terms = [*self._content_terms(network), *self._style_terms(network, targets)]
         network.picture[:] = pictures.to_batch(self._initial(size, content, before)) * unit
