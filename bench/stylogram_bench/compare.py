@@ -11,6 +11,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -61,18 +62,20 @@ class Ours:
         from stylogram.session import give_back
         from stylogram.tasks.stylize import Options, Stylization
         from stylogram_export.models import vgg
-        from stylogram_export.network import Network
+        from stylogram_export.network import Network, save
         from stylogram_export.prepare import prepare
         from stylogram_export.preprocess import PREPROCESS
 
-        model = prepare(vgg.graph("vgg19", STAGES, 4, tensors, "max"))
-        options = Options(
-            network=Network("vgg19", model, PREPROCESS["imagenet"], vgg.layers(STAGES, 4)),
-            content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0,
-            size=max(content.shape[:2]), threads=threads, history=100,
-        )  # fmt: skip
-        self._stage = Stylization(content, [style], options).stage(0, None)
-        del options, model
+        with tempfile.TemporaryDirectory() as folder:  # from a file, as users have it: no second copy of the weights
+            path = Path(folder) / "vgg19.onnx"
+            model = prepare(vgg.graph("vgg19", STAGES, 4, tensors, "max"))
+            save(Network("vgg19", model, PREPROCESS["imagenet"], vgg.layers(STAGES, 4)), path)
+            del model
+            options = Options(
+                network=path, content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0,
+                size=max(content.shape[:2]), threads=threads, history=100,
+            )  # fmt: skip
+            self._stage = Stylization(content, [style], options).stage(0, None)
         give_back()
         self._stage.objective.evaluate()
 
