@@ -125,8 +125,9 @@ class _Bound:
 
     def run(self, shrink: bool = False) -> None:
         """Run; with `shrink` the arena then returns what it does not use: for a session that runs once."""
-        options = onnxruntime.RunOptions()
+        options = None
         if shrink:
+            options = onnxruntime.RunOptions()
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         with flushing():
             self._session.run_with_iobinding(self._binding, options)
