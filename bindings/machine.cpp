@@ -17,13 +17,7 @@ py::list simd_levels() {
 const Registration here([](py::module_& m) {
   simd::level();  // an unknown STYLOGRAM_SIMD is an error when the module is imported
   m.def(unique(m, "threads"), threads);
-  m.def(
-      unique(m, "set_threads"),
-      [](int count) {
-        const py::gil_scoped_release release;
-        set_threads(count);
-      },
-      py::arg("count"));
+  m.def(unique(m, "set_threads"), set_threads, py::arg("count"));
   m.def(unique(m, "simd"), [] { return simd::name(simd::level()); });
   m.def(unique(m, "simd_levels"), simd_levels);
   m.def(unique(m, "set_simd"), simd::set_level, py::arg("level"));

@@ -19,6 +19,7 @@ namespace stylogram {
 namespace {
 
 thread_local bool inside = false;  // this thread runs a part
+thread_local int chosen = 0;       // how many threads its kernels use; 0: not set
 
 struct Inside {
   Inside() { inside = true; }
@@ -27,57 +28,43 @@ struct Inside {
 
 class Pool {
  public:
-  int size() const { return size_.load(); }
-
-  void resize(int count) {
-    std::lock_guard<std::mutex> region(region_);
-    stop();
-    size_ = count;
-  }
-
   void run(std::int64_t parts, detail::Part call, const void* body) {
     std::unique_lock<std::mutex> region(region_, std::defer_lock);
     // `inside` first: a part that starts a region would find the mutex locked by its own thread.
-    if (parts <= 1 || inside || size() == 1 || !region.try_lock()) {
+    if (parts <= 1 || inside || threads() == 1 || !region.try_lock()) {
       for (std::int64_t part = 0; part < parts; ++part) call(body, part);
       return;
     }
-    start();
+    const std::size_t helpers = static_cast<std::size_t>(threads()) - 1;
+    start(helpers);
     placement_.keep_apart(workers_);
-    open(parts, call, body);
+    open(parts, call, body, helpers);
     take_parts();
     close();
   }
 
  private:
-  void start() {
-    while (static_cast<int>(workers_.size()) < size() - 1) workers_.emplace_back([this] { work(); });
+  void start(std::size_t helpers) {
+    while (workers_.size() < helpers) workers_.emplace_back([this] { work(); });
   }
 
-  void stop() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
+  void open(std::int64_t parts, detail::Part call, const void* body, std::size_t helpers) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    parts_ = parts;
+    call_ = call;
+    body_ = body;
+    next_ = 0;
+    error_ = nullptr;
+    places_ = helpers;
+    ++region_number_;
+    is_open_ = true;
+    if (helpers == workers_.size()) {
+      lock.unlock();
+      wake_.notify_all();
+      return;
     }
-    wake_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
-    workers_.clear();
-    placement_.forget();
-    stopping_ = false;
-  }
-
-  void open(std::int64_t parts, detail::Part call, const void* body) {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      parts_ = parts;
-      call_ = call;
-      body_ = body;
-      next_ = 0;
-      error_ = nullptr;
-      ++region_number_;
-      is_open_ = true;
-    }
-    wake_.notify_all();
+    // Another caller wanted more of them, who sleep on. Under the lock, so that none that is done is called twice.
+    for (std::size_t helper = 0; helper < helpers; ++helper) wake_.notify_one();
   }
 
   // A worker that wakes up after this finds the region closed and is not waited for.
@@ -92,9 +79,9 @@ class Pool {
     std::uint64_t seen = 0;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      wake_.wait(lock, [&] { return stopping_ || (is_open_ && region_number_ != seen); });
-      if (stopping_) return;
+      wake_.wait(lock, [&] { return is_open_ && places_ > 0 && region_number_ != seen; });
       seen = region_number_;
+      --places_;
       ++active_;
       lock.unlock();
       take_parts();
@@ -120,16 +107,15 @@ class Pool {
   std::condition_variable idle_;
   std::vector<std::thread> workers_;
   Placement placement_;  // of the workers
-  std::atomic<int> size_{std::max(1, static_cast<int>(std::thread::hardware_concurrency()))};
   std::atomic<std::int64_t> next_{0};
   std::int64_t parts_ = 0;
   detail::Part call_ = nullptr;
   const void* body_ = nullptr;
   std::exception_ptr error_;
   std::uint64_t region_number_ = 0;
+  std::size_t places_ = 0;  // workers that the open region still takes
   int active_ = 0;
   bool is_open_ = false;
-  bool stopping_ = false;
 };
 
 // Never destroyed: at exit its threads may still sleep on what a destructor would take away.
@@ -137,9 +123,7 @@ std::atomic<Pool*> the_pool{nullptr};
 
 // The threads of the parent do not exist in the child, and its locks may be held for ever: a new pool.
 [[maybe_unused]] void after_fork() {
-  const int count = the_pool.load()->size();
   the_pool = new Pool;
-  the_pool.load()->resize(count);
   inside = false;
 }
 
@@ -157,11 +141,14 @@ Pool& pool() {
 
 }  // namespace
 
-int threads() { return pool().size(); }
+int threads() {
+  static const int processors = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return chosen > 0 ? chosen : processors;
+}
 
 void set_threads(int count) {
   check(count >= 1 && count <= 1024, "threads", "the number of threads must be 1 to 1024, got ", count);
-  pool().resize(count);
+  chosen = count;
 }
 
 namespace detail {

@@ -1,4 +1,4 @@
-// The threads of the CPU kernels: one pool for the process.
+// The threads of the CPU kernels: one pool for the process, of which every calling thread says how much it uses.
 //
 // A kernel cuts its work into parts whose number and bounds follow from the sizes of the problem alone, never from the
 // number of threads; each part writes its own place, and what parts have summed is added up in the order of the parts.
@@ -9,10 +9,11 @@
 
 namespace stylogram {
 
-/// How many threads the kernels use, the caller's included. At first: as many as the process may run on.
+/// How many threads a kernel uses that this thread calls, itself included. At first: as many as there are processors.
 int threads();
 
-/// Sets it; throws std::invalid_argument unless 1 <= count <= 1024. Waits for a kernel that is running to end.
+/// Sets it for the kernels that this thread calls, and for no other; throws std::invalid_argument unless
+/// 1 <= count <= 1024.
 void set_threads(int count);
 
 namespace detail {

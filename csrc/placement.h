@@ -30,14 +30,12 @@ class Placement {
     last_ = allowed;
     placed_ = workers.size();
   }
-  void forget() { placed_ = 0; }
 
  private:
   cpu_set_t last_ = {};
   std::size_t placed_ = 0;
 #else
   void keep_apart(std::vector<std::thread>&) {}
-  void forget() {}
 #endif
 };
 

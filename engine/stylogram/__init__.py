@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from .driver import Progress as Progress
     from .errors import Error as Error
     from .result import Result as Result
+    from .tasks.reconstruct import reconstruct as reconstruct
     from .tasks.stylize import stylize as stylize
+    from .tasks.texture import texture as texture
 
 __version__ = "0.1.0"
-__all__ = ["Diverged", "Error", "Interrupted", "Progress", "Result", "__version__", "stylize"]
+__all__ = ["Diverged", "Error", "Interrupted", "Progress", "Result", "__version__", "reconstruct", "stylize", "texture"]
 
 _HOMES = {"Error": "errors", "Diverged": "driver", "Interrupted": "driver", "Progress": "driver", "Result": "result"}
 

@@ -135,13 +135,13 @@ class Lbfgs:
         """Forgets all pairs."""
 
 def threads() -> int:
-    """How many threads the kernels use, the caller's included."""
+    """How many threads a kernel uses that this thread calls, itself included; at first, as many as processors."""
 
 def flush_denormals(on: bool) -> bool:
     """Set whether this thread takes denormals for zero (x86; elsewhere nothing); returns whether it did before."""
 
 def set_threads(count: int) -> None:
-    """Sets it: 1 to 1024."""
+    """Sets it, 1 to 1024, for the kernels that this thread calls and for no others."""
 
 def simd() -> str:
     """The instruction set in use; the environment variable STYLOGRAM_SIMD chooses another one when a process starts."""

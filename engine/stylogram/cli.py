@@ -5,19 +5,22 @@ Whatever goes wrong with the input is one line on stderr, `error: ...`, and exit
 
 import errno
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
 import types
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import click
 from pydantic.fields import FieldInfo
 
 from . import __version__, commands, tasks
-from .errors import Error
+from .errors import Error, one_of
 from .monitor import InterruptedRun, Monitor
+from .options import choices
+from .report.monitor import ReportMonitor
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -37,6 +40,13 @@ class _Group(click.Group):
         command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in (names := self.list_commands(ctx)):
+            raise one_of("command", args[0], names)
+        return super().resolve_command(ctx, args)
+
 
 @click.command(cls=_Group, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="stylogram")
@@ -45,24 +55,35 @@ def stylogram() -> None:
 
 
 def task_command(module: types.ModuleType) -> click.Command:
-    """The subcommand of a task: its ARGUMENTS, its Options' fields, and where the results go."""
+    """The subcommand of a task: its ARGUMENTS, its Options' fields, and where the results go.
+
+    A task with `REPORT = True` writes a directory by itself and returns a Report; others return a picture's Result.
+    """
+    report = getattr(module, "REPORT", False)
     arguments = [
         click.Argument([name], nargs=-1 if many else 1, required=True) for name, many in module.ARGUMENTS.items()
     ]
     fields = [_option(name, field) for name, field in module.Options.model_fields.items()]
 
-    def call(output: str, trace: str | None, plot: str | None, save_every: int, quiet: bool, **given: Any) -> None:
+    def call(
+        output: str, quiet: bool, trace: str | None = None, plot: str | None = None, save_every: int = 0, **given: Any
+    ) -> None:
         inputs = [list(value) if isinstance(value, tuple) else value for value in map(given.pop, module.ARGUMENTS)]
         chosen = {name: value for name, value in given.items() if value not in (None, ())}
         function = getattr(module, module.__name__.rpartition(".")[2])
+        if "output" in inspect.signature(function).parameters:  # what it writes beside the picture is named after it
+            chosen["output"] = output
         _check_apart(output, [path for value in inputs for path in (value if isinstance(value, list) else [value])])
+        if report:
+            ReportMonitor(quiet).run(lambda callback: function(*inputs, callback=callback, **chosen))
+            return
         monitor = Monitor(output, trace, plot, save_every, quiet)
         monitor.run(lambda callback: function(*inputs, callback=callback, **chosen))
 
     summary = (module.__doc__ or "").partition("\n\n")[0].partition(": ")[2]
     return click.Command(
         module.__name__.rpartition(".")[2],
-        params=[*arguments, *_outputs(), *fields],
+        params=[*arguments, *(_report_outputs() if report else _outputs()), *fields],
         callback=call,
         help=summary[:1].upper() + summary[1:],
         context_settings=_CONTEXT,
@@ -88,11 +109,20 @@ def _outputs() -> list[click.Option]:
     ]
 
 
+def _report_outputs() -> list[click.Option]:
+    return [
+        click.Option(["-o", "--output"], required=True, metavar="REPORT", help="the directory to write"),
+        click.Option(["--quiet"], is_flag=True, help="print nothing but errors"),
+    ]
+
+
 def _option(name: str, field: FieldInfo) -> click.Option:
     """An option that hands its text on: pydantic reads it, so that Python and the command line accept the same."""
+    if field.annotation is bool:
+        return click.Option([f"--{name.replace('_', '-')}", name], is_flag=True, help=field.description)
     pair = "mask" in name
     return click.Option(
-        [f"--{name.replace('_', '-')}"],
+        [f"--{name.rstrip('_').replace('_', '-')}", name],  # class_ is --class
         help=field.description + _default(field) if field.description else None,
         metavar=_metavar(field),
         nargs=2 if pair else 1,
@@ -106,10 +136,7 @@ def _default(field: FieldInfo) -> str:
 
 def _metavar(field: FieldInfo) -> str | None:
     """The accepted words of a choice, else the field's title."""
-    for part in (field.annotation, *get_args(field.annotation)):
-        if get_origin(part) is Literal:
-            return "|".join(map(str, get_args(part)))
-    return field.title
+    return "|".join(choices(field)) or field.title
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,11 @@ class Progress:
     margin: int
     #: the present pictures (N,3,H,W) in [0, pixel_range] with their margin, a copy
     picture: Callable[[], Array] = field(repr=False)
+    #: what the run would give if it stopped here: the best picture so far, in its colours, with its alpha and depth
+    result: Callable[[], Result] = field(repr=False)
 
     def rgb(self, index: int = 0) -> Array:
-        """The present picture number `index` as (H,W,3) in [0,1]: a preview."""
+        """The present picture number `index` as (H,W,3) in [0,1], as it is optimised: a quick look; see `result`."""
         return shown(self.picture()[index], self.pixel_range, self.margin)
 
     def row(self) -> dict[str, Any]:
@@ -129,12 +131,22 @@ class Driver:
     """Runs stages one after the other; the next is made from the picture of the one before.
 
     Stops early when a whole `window` of iterations lowers the loss by less than `tolerance` times it (0: never).
+    `result` is the task's way from an outcome to its Result, for callbacks that want to see one in between; without it
+    they get the first picture, its margin cut off.
     """
 
-    def __init__(self, callback: Callback | None = None, *, tolerance: float = 0.0, window: int = 20) -> None:
+    def __init__(
+        self,
+        callback: Callback | None = None,
+        *,
+        tolerance: float = 0.0,
+        window: int = 20,
+        result: Callable[[Outcome], Result] | None = None,
+    ) -> None:
         self._callback = callback
         self._tolerance = tolerance
         self._window = window
+        self._result = result
         self._trace: list[dict[str, Any]] = []
         self._started = time.perf_counter()
 
@@ -165,7 +177,7 @@ class Driver:
                 if bad:
                     self._check(stage, bad, scale, iteration, best)
                 best.look(stage.objective, iteration)
-                losses.append(self._report(stage, scale, scales, iteration))
+                losses.append(self._report(stage, scale, scales, iteration, best))
                 if self._flat(losses):
                     break
         except KeyboardInterrupt as error:
@@ -192,7 +204,14 @@ class Driver:
             self._outcome(best, scale),
         )
 
-    def _report(self, stage: Stage, scale: int, scales: int, iteration: int) -> float:
+    def _made(self, stage: Stage, outcome: Outcome) -> Result:
+        """The result of stopping at `outcome`; its trace does not grow with the run's."""
+        outcome = replace(outcome, trace=list(outcome.trace))
+        if self._result is not None:
+            return self._result(outcome)
+        return Result(shown(outcome.pictures[0], stage.pixel_range, stage.margin), outcome.trace)
+
+    def _report(self, stage: Stage, scale: int, scales: int, iteration: int, best: _Best) -> float:
         objective = stage.objective
         loss = float(objective.total.mean())
         seconds = time.perf_counter() - self._started
@@ -200,6 +219,7 @@ class Driver:
             scale, scales, iteration, stage.iterations, seconds, loss, objective.terms(), stage.pixel_range,
             stage.margin,
             objective.picture.copy,
+            lambda: self._made(stage, self._outcome(best, scale)),
         )  # fmt: skip
         if np.isfinite(loss):
             self._trace.append(progress.row())

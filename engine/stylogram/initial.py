@@ -20,6 +20,11 @@ def _faint(rng: np.random.Generator, shape: tuple[int, ...], span: float) -> Arr
     return np.asarray((_MEAN + 0.001 * rng.standard_normal(shape, np.float32)) / span, np.float32)
 
 
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], span: float) -> Array:
+    """DeepTextures' randn around the mean."""
+    return np.asarray((_MEAN + rng.standard_normal(shape, np.float32)) / span, np.float32)
+
+
 def _band(rng: np.random.Generator, shape: tuple[int, ...], span: float) -> Array:
     """Coursera's U(-20, 20) around the mean."""
     return np.asarray((_MEAN + rng.uniform(-20, 20, shape)) / span, np.float32)
@@ -29,6 +34,7 @@ def _band(rng: np.random.Generator, shape: tuple[int, ...], span: float) -> Arra
 NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...], float], Array]] = {
     "uniform": _uniform,
     "faint": _faint,
+    "normal": _normal,
     "band": _band,
 }
 

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,9 @@ class Monitor:
                 raise InterruptedRun(f"interrupted: {self._kept('the best picture so far', stopped)}") from stopped
             for note in self._notes(result):
                 self._console.print(f"note: {note}", markup=False)
-            self._write(result)
+            failures = self._write(result)
+            if failures:
+                raise Error("; ".join(failures))
         height, width = result.exact.shape[:2]
         seconds = result.trace[-1]["seconds"]
         self._console.print(f"{self._output}: {width}x{height}, loss {result.loss:.4g}, {seconds:.1f} s", markup=False)
@@ -102,17 +105,25 @@ class Monitor:
         outcome = stopped.outcome
         if stopped.result is None or (outcome.scale, outcome.iteration) == (1, 0):
             return "no better picture than the initial one was made, and nothing is written"
-        self._write(stopped.result)
-        return f"{what} (scale {outcome.scale}, iteration {outcome.iteration}) is in {self._output}"
+        named = f"{what} (scale {outcome.scale}, iteration {outcome.iteration})"
+        failures = self._write(stopped.result)
+        return f"{named}: {'; '.join(failures)}" if failures else f"{named} is in {self._output}"
 
-    def _write(self, result: Result) -> None:
-        result.save(self._output)
+    def _write(self, result: Result) -> list[str]:
+        """Picture, trace and plot, each whatever becomes of the others; what failed, and then what is there."""
+        outputs: dict[Path, Callable[[Path], None]] = {self._output: result.save}
         if self._trace:
-            write_trace(self._trace, result.trace)
+            outputs[self._trace] = partial(write_trace, trace=result.trace)
         if self._plot:
-            from .plot import plot_trace
-
-            plot_trace(result.trace, self._plot)
+            outputs[self._plot] = partial(_plot, trace=result.trace)
+        written, failures = [], []
+        for path, write in outputs.items():
+            try:
+                write(path)
+                written.append(str(path))
+            except (Error, OSError, MemoryError) as error:
+                failures.append(str(error) or f"{path} cannot be written: {type(error).__name__}")
+        return [*failures, *(f"{path} is written" for path in written)] if failures else []
 
     def _look(self, progress: driver.Progress) -> None:
         self._started = True
@@ -124,11 +135,11 @@ class Monitor:
             raise KeyboardInterrupt
 
     def _save(self, progress: driver.Progress) -> None:
-        """A picture in between. That it cannot be written is said, but does not end the run."""
+        """What the run would give if it stopped here. That it cannot be written is said, but does not end the run."""
         scale = f"-s{progress.scale}" if progress.scales > 1 else ""
         name = f"{self._output.stem}{scale}-{progress.iteration:05d}{self._output.suffix}"
         try:
-            pictures.write(self._output.with_name(name), progress.rgb())
+            progress.result().save(self._output.with_name(name))
         except Error as error:
             self._console.print(f"note: {error}; no more pictures are written before the last", markup=False)
             self._every = 0
@@ -160,6 +171,12 @@ def _bar(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,  # in a file it would leave empty lines
     )
+
+
+def _plot(path: Path, trace: list[dict[str, Any]]) -> None:
+    from .plot import plot_trace
+
+    plot_trace(trace, path)
 
 
 def write_trace(path: Path, trace: list[dict[str, Any]]) -> None:

@@ -5,10 +5,11 @@ differ. A field's title is what the command line's help shows as its value.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from stylogram_export.network import Network
 
 from .errors import Error, one_of
@@ -36,7 +37,7 @@ def _layer_weights(value: Any) -> Any:
         or not isinstance(value, str | dict | list | tuple)
         or not all(isinstance(part, str) for part in value)
     ):
-        raise Error(f"layers: names joined by commas are accepted, or a list or a mapping of them; got {value!r}")
+        raise Error(f"names joined by commas are accepted, or a list or a mapping of them; got {value!r}")
     if isinstance(value, dict):
         return value
     weights: dict[str, float] = {}
@@ -63,8 +64,8 @@ Numbers = Annotated[tuple[Weight, ...], BeforeValidator(_split)]
 LayerWeights = Annotated[dict[str, Weight], BeforeValidator(_layer_weights)]
 
 
-class RunOptions(BaseModel):
-    """Which network, on what, how large, how long, by which optimiser."""
+class NetworkOptions(BaseModel):
+    """Which network, on what, how large."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -78,8 +79,14 @@ class RunOptions(BaseModel):
     )
     pooling: Literal["max", "avg"] | None = Field(None, description="the pooling of a network built from weights")
     device: Annotated[str, BeforeValidator(check_device)] = Field("cpu", title="NAME", description="where it runs: cpu")
-    threads: int = Field(0, ge=0, le=4096, title="N", description="processors to use, in the whole process; 0: all")
+    threads: int = Field(0, ge=0, le=4096, title="N", description="processors to use, by this call alone; 0: all")
     size: int | None = Field(None, ge=16, le=65536, title="PIXELS", description="long side of the picture, in pixels")
+    seed: int = Field(0, ge=0, title="N", description="of everything random: the same seed gives the same picture")
+
+
+class RunOptions(NetworkOptions):
+    """Beside that, how long and by which optimiser."""
+
     iterations: int | None = Field(None, ge=1, title="N", description="iterations at each scale")
     optimizer: Annotated[str, BeforeValidator(_optimizer)] | None = Field(
         None, title="NAME", description=", ".join(OPTIMISERS)
@@ -89,7 +96,6 @@ class RunOptions(BaseModel):
     tolerance: Weight = Field(
         0.0, title="X", description="stop when 20 iterations lower the loss by less than this part; 0: never"
     )
-    seed: int = Field(0, ge=0, title="N", description="of everything random: the same seed gives the same picture")
 
 
 def checked(model: type[Model], given: dict[str, Any]) -> Model:
@@ -100,17 +106,43 @@ def checked(model: type[Model], given: dict[str, Any]) -> Model:
     try:
         return model(**given)
     except ValidationError as error:
-        raise _explained(error) from error
+        raise _explained(error, model) from error
 
 
-def _explained(error: ValidationError) -> Error:
-    first = error.errors()[0]
+def choices(field: FieldInfo) -> tuple[str, ...]:
+    """The accepted words of a field that is a choice; none for others."""
+    for part in (field.annotation, *get_args(field.annotation)):
+        if get_origin(part) is Literal:
+            return tuple(map(str, get_args(part)))
+    return ()
+
+
+def _explained(error: ValidationError, model: type[BaseModel]) -> Error:
+    first, *others = error.errors()
     cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, Error):
-        return cause
-    name = str(first["loc"][0]).replace("_", "-") if first["loc"] else "options"
+    name = str(first["loc"][0]).rstrip("_").replace("_", "-") if first["loc"] else "options"
     got = first["input"]
+    if isinstance(cause, Error):
+        return cause if not first["loc"] or str(cause).startswith(f"unknown {name} ") else Error(f"{name}: {cause}")
+    if first["type"] == "literal_error" and len(first["loc"]) == 1:
+        return one_of(name, str(got), choices(model.model_fields[str(first["loc"][0])]))
+    # What is none of several types is an error of each, of another kind and the type's name behind the place.
+    same = [first, *(other for other in others if _alternative(other, first))]
+    place = first["loc"][1 : None if len(same) == 1 else -1]
     shown = f"an array of shape {got.shape}" if isinstance(got, np.ndarray) else repr(got)
-    where = f" (at {'.'.join(map(str, first['loc'][1:]))})" if len(first["loc"]) > 1 else ""
-    reason = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return Error(f"{name}{where}: {reason}, got {shown}")
+    where = ", ".join(f"number {part + 1}" if isinstance(part, int) else str(part) for part in place)
+    reasons = list(dict.fromkeys(map(_reason, same)))
+    reason = " or ".join([reasons[0], *(other.removeprefix("should be ") for other in reasons[1:])])
+    return Error(f"{name}{f' ({where})' if where else ''}: {reason}, got {shown}")
+
+
+def _alternative(other: Any, first: Any) -> bool:
+    return bool(
+        other["input"] is first["input"] and other["type"] != first["type"] and other["loc"][:1] == first["loc"][:1]
+    )
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "path_type":  # pydantic names the class
+        return "should be a path"
+    return str(error["msg"]).removeprefix("Input ").removeprefix("Value error, ")

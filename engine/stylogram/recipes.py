@@ -6,7 +6,7 @@ programs themselves: layers, weights, normalisations, initial picture, range of 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .optimise import Settings
@@ -57,6 +57,11 @@ class Recipe:
             return len(self.iterations)
         start = self.coarsest[over.get("init", self.init) == "random"]
         return 1 + max(int(math.log(over.get("size", self.size) / start, self.growth) + 1e-9), 0)
+
+    def suited(self, weights: Mapping[str, float], given: Mapping[str, Any]) -> "Recipe":
+        """With a network's own weights of the losses, by their names, except those that are `given` (not None)."""
+        own: dict[str, Any] = {f"{name}_weight": value for name, value in weights.items()}
+        return replace(self, **{name: value for name, value in own.items() if given.get(name) is None})
 
     def iterations_of(self, scales: int, given: int | None) -> tuple[int, ...]:
         """The iterations of each scale: what is `given` for all, or the recipe's; more scales repeat the first."""

@@ -16,6 +16,11 @@ class Result:
     """`exact` (H,W,3) float32 RGB in [0,1]; `alpha` (H,W) or None, the content's; `trace` the rows of --trace.
 
     `notes` says in a line each what the program decided that a user may want to know.
+
+    The losses of the trace are those of the picture while it is optimised: with its margin, in floats that are not held
+    to [0,1]. The picture here is that of the lowest loss at the last scale, which need not be the last row's, and it is
+    changed after its loss was taken: the margin is cut off, it is clipped to [0,1], and with keep_colors="luminance" it
+    gets the content's colours; a file is rounded to its bits. So its own loss is another one.
     """
 
     exact: Array = field(repr=False)
@@ -31,7 +36,7 @@ class Result:
 
     @property
     def loss(self) -> float:
-        """The lowest loss at the last scale."""
+        """The lowest loss at the last scale: that of this picture before it was clipped, see above."""
         last = max((row["scale"] for row in self.trace), default=0)
         return min((row["loss"] for row in self.trace if row["scale"] == last), default=float("nan"))
 

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 from stylogram_export import differentiate
 from stylogram_export.graph import cut
 from stylogram_export.specialise import specialise
+from stylogram_export.split import split
 
 from . import _core
 from .errors import Error, one_of
@@ -176,19 +177,22 @@ class FeaturePass:
         self.gradient = aligned(shape)
         self.features = {tap: arrays[tap] for tap in taps}
         self.gradients = {tap: aligned(arrays[tap].shape) for tap in taps}
-        source = derivative.forward.graph.input[0].name
-        self._forward = _Bound(derivative.forward, {source: self.picture, **arrays}, threads)
         incoming = {f"gy:{tap}": self.gradients[tap] for tap in taps}
-        self._backward = _Bound(
-            derivative.backward, {**arrays, source: self.picture, **incoming, "gx": self.gradient}, threads
-        )
+        arrays[derivative.forward.graph.input[0].name] = self.picture
+        # Each graph goes as soon as its session is there: together they would be the peak.
+        forward, backward = split(derivative.forward), [derivative.backward]
         del derivative
+        give_back()
+        self._forward = [_Bound(forward.pop(0), arrays, threads) for _ in range(len(forward))]
+        give_back()
+        self._backward = _Bound(backward.pop(), {**arrays, **incoming, "gx": self.gradient}, threads)
         give_back()
         reserve(max(array.size for array in arrays.values()))
 
     def forward(self) -> None:
         """picture -> features."""
-        self._forward.run()
+        for part in self._forward:
+            part.run()
 
     def backward(self) -> None:
         """gradients -> gradient. The last forward() must have been of the same picture."""

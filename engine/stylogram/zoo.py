@@ -15,13 +15,14 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import resources
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
 import platformdirs
 from stylogram_export import models
-from stylogram_export.network import Network, adapted
+from stylogram_export.network import Network, adapted, load
 from stylogram_export.preprocess import named
 from stylogram_export.weights import load_any
 
@@ -59,18 +60,28 @@ _TORCHVISION = (
 ENTRIES = {
     name: Entry(name, f"{name}-{digest}.pth", digest, name, "imagenet", size) for name, digest, size in _TORCHVISION
 }
-DEFAULT = "random"
+DEFAULT, RANDOM = "seednet", "random"
+BUILT_IN = {
+    DEFAULT: "a small VGG that Stylogram trained on procedural pictures (training/): the default",
+    RANDOM: "a small VGG with random weights: it has learned nothing",
+}
 
 
 def names() -> list[str]:
-    """Every name that resolve() knows: what needs no weights first, then what can be fetched."""
-    return [DEFAULT, *ENTRIES]
+    """Every name that resolve() knows: what is built in first, then what can be fetched."""
+    return [*BUILT_IN, *ENTRIES]
+
+
+def _own() -> Network:
+    """The network that comes with the package, from its file."""
+    with resources.as_file(resources.files(__package__) / "networks" / f"{DEFAULT}.onnx") as path:
+        return load(path)
 
 
 def resolve(
     spec: str | Path | Network, preprocess: str | None = None, pooling: str | None = None, seed: int = 0
 ) -> Network:
-    """The network of a name (`random`, `vgg19`, ...) or of a file in any format that stylogram_export.weights reads.
+    """The network of a name (`seednet`, `random`, `vgg19`, ...) or of a file that stylogram_export.weights reads.
 
     A Network stands for itself. `preprocess` and `pooling` go before the network's own; `seed` makes the weights of
     `random`. Raises Error for an unknown name (the nearest first), for named weights that were not fetched, and for a
@@ -80,6 +91,8 @@ def resolve(
         return adapted(spec, preprocess, pooling)
     spec = str(spec)
     if spec == DEFAULT:
+        return adapted(_own(), preprocess, pooling)
+    if spec == RANDOM:
         return models.network(spec, None, pooling, seed, None if preprocess is None else named(preprocess))
     if spec in ENTRIES:
         entry = ENTRIES[spec]

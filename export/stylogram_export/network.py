@@ -1,6 +1,7 @@
 """Network: an ONNX graph with what it expects of its pictures, and names for its layers; loaded, saved and shown."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from .receptive import Field, Pair, fields
 from .specialise import shapes, specialise
 
 METADATA = "stylogram."
+LOSSES = ("content", "style", "tv")
 POOLINGS = {"max": "MaxPool", "avg": "AveragePool"}
 
 
@@ -29,7 +31,9 @@ class Network:
     """A feature network.
 
     `model`: prepared, its own preprocessing not folded in. `provenance`: where it comes from, for people to read.
-    `assumed_preprocess`: nothing said which preprocessing it needs, so that `preprocess` is a guess.
+    `assumed_preprocess`: nothing said which preprocessing it needs, so that `preprocess` is a guess. `loss_weights`: of
+    LOSSES, those that suit it where nobody chose any: Gram matrices of features that are seldom 0 are mostly mean, and
+    a small relative difference means more there.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Network:
     layers: Layers
     provenance: Mapping[str, str] = field(default_factory=dict)
     assumed_preprocess: bool = False
+    loss_weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def load(path: str | Path, preprocess: str | None = None) -> Network:
@@ -64,7 +69,21 @@ def _network(name: str, model: onnx.ModelProto, preprocess: Preprocess | None, p
     layers = Layers.from_json(metadata["layers"]).of(model) if "layers" in metadata else discover(model)
     own = _provenance(metadata.get("provenance", "{}"))
     known = preprocess or declared
-    return Network(name, model, known or PREPROCESS["imagenet"], layers, {**own, **provenance}, known is None)
+    weights = _loss_weights(metadata.get("loss_weights", "{}"))
+    return Network(name, model, known or PREPROCESS["imagenet"], layers, {**own, **provenance}, known is None, weights)
+
+
+def _loss_weights(text: str) -> dict[str, float]:
+    try:
+        entries = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Error(f"loss_weights: not JSON: {text[:80]!r} ({error})") from error
+    if not isinstance(entries, dict) or not all(
+        name in LOSSES and isinstance(value, int | float) and math.isfinite(value) and value >= 0
+        for name, value in entries.items()
+    ):
+        raise Error(f"loss_weights: numbers >= 0 for {', '.join(LOSSES)} are accepted, got {text[:80]}")
+    return {name: float(value) for name, value in entries.items()}
 
 
 def _provenance(text: str) -> dict[str, str]:
@@ -124,6 +143,7 @@ def save(network: Network, path: str | Path) -> None:
         preprocess=network.preprocess.to_json(),
         layers=network.layers.to_json(),
         provenance=json.dumps(dict(network.provenance)),
+        **({"loss_weights": json.dumps(dict(network.loss_weights))} if network.loss_weights else {}),
     )
     with _written([Path(path)]) as (temporary,):
         temporary.write_bytes(model.SerializeToString())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import cv2
@@ -66,8 +67,21 @@ def test_trace_plot_and_pictures_in_between(here):
     assert all(sum(row["terms"].values()) == pytest.approx(row["loss"]) for row in rows)
     assert rows[-1]["loss"] < rows[4]["loss"]
     assert cv2.imread(str(here / "p.png")).shape[0] > 100
-    assert pictures.read(here / "out-s1-00002.png").rgb.shape == (18, 24, 3)
+    assert pictures.read(here / "out-s1-00002.png").rgb.shape == (36, 48, 3)
     assert pictures.read(here / "out-s2-00002.png").rgb.shape == (36, 48, 3)
+
+
+@pytest.mark.parametrize("content", ["content.png", "deep.png"])
+def test_a_picture_in_between_is_what_the_run_would_have_ended_with(here, content):
+    """Its colours, its alpha and its 16 bits too."""
+    alpha = np.linspace(0, 1, 36 * 48).reshape(36, 48)
+    pictures.write(here / "deep.png", nets.blocks(36, 48, 1), alpha, 16)
+    colours = ["--keep-colors", "luminance"]
+    assert stylize("--save-every", "2", "--iterations", "5", *colours, content=content) == 0
+    assert stylize("--iterations", "2", *colours, content=content, out="two.png") == 0
+    between = (here / "out-00002.png").read_bytes()
+    assert between == (here / "two.png").read_bytes() != (here / "out-00004.png").read_bytes()
+    assert pictures.read(here / "out-00002.png").depth == (16 if content == "deep.png" else 8)
 
 
 def test_the_same_seed_gives_the_same_bytes(here):
@@ -100,18 +114,21 @@ BAD_OPTIONS = {
     "preset": ("--preset", "kears", "accepted: keras"),
     "device": ("--device", "gpu", "accepted: cpu"),
     "preprocess": ("--preprocess", "imagnet", "accepted: imagenet"),
-    "pooling": ("--pooling", "mean", "'max' or 'avg'"),
+    "pooling": ("--pooling", "agv", "unknown pooling 'agv'; accepted: avg, max"),
+    "colours": ("--keep-colors", "linaer", "unknown keep-colors 'linaer'; accepted: linear, luminance, histogram"),
     "iterations": ("--iterations", "0", "got '0'"),
     "size": ("--size", "big", "got 'big'"),
     "blend": ("--style-blend", "1,2", "as many numbers as styles are needed (1), got 2"),
+    "blend of words": ("--style-blend", "1,x", "style-blend (number 2): should be a valid number"),
+    "blend with a gap": ("--style-blend", "1,,2", "style-blend: a list joined by commas must have no empty part"),
     "blend of nothing": ("--style-blend", "0", "at least one number must be above 0"),
     "negative weight": ("--style-weight", "-3", "greater than or equal to 0"),
     "layer weights of zero": ("--style-layers", "conv1_1=0", "at least one weight must be above 0"),
     "init": ("--init", "contnet", "contnet"),
     "trace": ("--trace", "no/such/t.jsonl", "no/such"),
     "style loss": ("--style-loss", "gramm", "accepted: gram"),
-    "an empty list": ("--style-layers", "conv1_1,", "no empty part"),
-    "a layer named twice": ("--style-layers", "conv1_1,conv1_1=2", "'conv1_1' is named twice"),
+    "an empty list": ("--style-layers", "conv1_1,", "style-layers: a list joined by commas must have no empty part"),
+    "a layer named twice": ("--style-layers", "conv1_1,conv1_1=2", "style-layers: layer 'conv1_1' is named twice"),
     "plot over the picture": ("--plot", "out.png", "must be different files"),
     "one layer twice": ("--style-layers", "conv1_1,relu1_1", "are the same layer"),
     "unknown option": ("--sise", "4", "--size"),
@@ -124,6 +141,51 @@ def test_a_bad_option(here, capsys, name):
     assert stylize(option, value) == 2
     assert refused(capsys, part)
     assert sorted(os.listdir(here)) == ["content.png", "net.onnx", "style.png"]
+
+
+def _stylize_slim(*more):
+    """A content of 300x16 pixels and a style of 16x200."""
+    pictures.write("slim.png", nets.blocks(16, 300, 1))
+    pictures.write("tall.png", nets.blocks(200, 16, 2))
+    return stylize("--iterations", "1", *more, content="slim.png", style=["tall.png"])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--size", "64", "--scales", "8"],
+        ["--size", "48"],
+        ["--size", "300", "--scales", "2"],
+        ["--size", "300", "--style-scale", "0.4"],
+        ["--size", "640"],
+        ["--size", "600", "--scales", "3", "--style-scale", "0.7"],
+    ],
+    ids=" ".join,
+)
+def test_advice_about_sizes_and_scales_works(here, capsys, given):
+    """What a refusal says is tried, until nothing is refused: each picture may be refused once."""
+    chosen = dict(zip(given[::2], given[1::2], strict=True))
+    for _ in range(4):
+        if _stylize_slim(*(word for pair in chosen.items() for word in pair)) == 0:
+            return
+        line = capsys.readouterr().err
+        advice = dict(re.findall(r"(--\w+) (\d+)", line.partition("accepted: ")[2]))
+        assert set(advice) <= {"--size", "--scales"}, line
+        assert advice, line
+        chosen |= advice
+    raise AssertionError(line)
+
+
+def test_too_many_scales_name_the_number_that_is_possible(here, capsys):
+    assert stylize("--scales", "8") == 2
+    assert refused(capsys, "content: 48x36 pixels", "at the coarsest of 8 scales; accepted: at most --scales 2")
+    assert stylize("--scales", "3") == 2
+    assert stylize("--scales", "2") == 0
+
+
+def test_an_unknown_command_lists_those_there_are(here, capsys):
+    assert main(["styliz", "a.png"]) == 2
+    assert refused(capsys, "unknown command 'styliz'; accepted: stylize, ")
 
 
 def test_all_weights_zero(here, capsys):
@@ -208,6 +270,49 @@ def test_a_full_disk_leaves_the_old_file(here, capsys, monkeypatch):
     assert refused(capsys, "No space left on device")
     assert (here / "out.png").read_bytes() == b"precious"
     assert sorted(os.listdir(here)) == ["content.png", "net.onnx", "out.png", "style.png"]
+
+
+def _failing(monkeypatch, *names):
+    """The disk takes everything but files of these names."""
+    real = os.replace
+
+    def replace(source, target):
+        if os.path.basename(target) in names:
+            raise OSError(28, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+
+
+OUTPUTS = ["out.png", "t.jsonl", "p.png"]
+
+
+@pytest.mark.parametrize("names", [OUTPUTS[:1], OUTPUTS[1:2], OUTPUTS[2:], OUTPUTS[:2], OUTPUTS], ids=",".join)
+def test_each_output_is_tried_and_every_failure_said(here, capsys, monkeypatch, names):
+    _failing(monkeypatch, *names)
+    assert stylize("--trace", "t.jsonl", "--plot", "p.png") == 2
+    written = [name for name in OUTPUTS if name not in names]
+    assert refused(
+        capsys, *(f"{name} cannot be written" for name in names), *(f"{name} is written" for name in written)
+    )
+    assert [name for name in OUTPUTS if (here / name).exists()] == written
+
+
+def test_an_interrupted_run_says_what_it_could_not_save(here, capsys, monkeypatch):
+    from stylogram.monitor import Monitor
+
+    def press(self, progress):
+        if progress.iteration == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Monitor, "_show", press)
+    _failing(monkeypatch, "t.jsonl")
+    command = ["stylize", "content.png", "style.png", "-o", "out.png", "--network", "net.onnx", *FAST[:-1]]
+    assert main([*command, "--trace", "t.jsonl"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("interrupted: the best picture so far (scale 1, iteration 2): t.jsonl cannot be written: No")
+    assert said.endswith("; out.png is written\n")
+    assert (here / "out.png").exists()
 
 
 def _model(nodes, inputs=("x",), constants=(), shape=("N", 3, "H", "W")):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from stylogram.driver import Diverged, Driver, Interrupted, Stage
 from stylogram.optimise import Settings
+from stylogram.result import Result
 
 
 class Parabola:
@@ -115,6 +116,48 @@ def test_an_optimiser_that_recovers_gets_its_chance_but_not_for_ever():
     objective = Parabola(spoil=always)
     with pytest.raises(Diverged, match="iteration 15"):
         run(objective, Descent(recovers=True), iterations=100)
+
+
+class Bumpy(Descent):
+    """The third step leads away from the minimum: the picture after it is not the best."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def step(self, picture, gradient, value):
+        self.steps += 1
+        picture += np.float32(-0.5 if self.steps != 3 else 0.5) * gradient
+
+
+def test_a_callback_can_have_what_the_run_would_end_with():
+    """The best picture so far and not the present one, clipped, its margin cut off; with the trace up to there."""
+    seen = []
+
+    def look(progress):
+        result = progress.result()
+        seen.append((progress.iteration, progress.rgb().mean(), result.exact.mean(), len(result.trace)))
+
+    stage = Stage(Parabola(), Bumpy(), 4, margin=1)
+    Driver(look).run([lambda before: stage], 1)
+    iterations, present, best, rows = zip(*seen, strict=True)
+    assert (iterations, rows) == ((0, 1, 2, 3, 4), (1, 2, 3, 4, 5))
+    np.testing.assert_allclose(present, (0, 0.5, 0.75, 0.625, 0.8125))
+    np.testing.assert_allclose(best, (0, 0.5, 0.75, 0.75, 0.8125))
+    assert stage.objective.picture.shape[2:] == (4, 5)
+
+
+def test_a_task_s_own_result_is_what_a_callback_gets():
+    made = []
+
+    def result(outcome):
+        made.append((outcome.scale, outcome.iteration, len(outcome.trace)))
+        return Result(np.zeros((2, 2, 3), np.float32), outcome.trace, depth=16)
+
+    kept = []
+    run(Parabola(), iterations=2, result=result, callback=lambda progress: kept.append(progress.result()))
+    assert made == [(1, 0, 1), (1, 1, 2), (1, 2, 3)]
+    assert [(one.depth, len(one.trace)) for one in kept] == [(16, 1), (16, 2), (16, 3)]
 
 
 def test_ctrl_c_hands_out_the_best_picture_so_far():

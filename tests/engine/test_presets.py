@@ -1,5 +1,7 @@
 """Every preset against the program that it reproduces: loss, gradient, and the picture after some steps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -106,3 +108,11 @@ def test_initial_pictures(weights, pictures):
     noise = (mixed - 0.4 * 255 * content) / 0.6 - mean.reshape(1, 3, 1, 1)
     assert np.abs(noise).max() <= 20.01
     assert noise.std() == pytest.approx(40 / np.sqrt(12), rel=0.03)
+
+
+def test_a_network_says_which_weights_suit_it() -> None:
+    """They go before the default preset's, never before what was given, and no other preset knows them."""
+    default = PRESETS["default"]
+    suited = default.suited({"style": 2000.0, "tv": 0.5}, {"tv_weight": 3.0, "style_weight": None})
+    assert (suited.style_weight, suited.tv_weight) == (2000.0, default.tv_weight)
+    assert replace(suited, style_weight=default.style_weight) == default

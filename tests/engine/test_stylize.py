@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import stylogram
+from stylogram import _core, colour
 from stylogram.errors import Error
 from stylogram.losses import style as style_loss
 from stylogram.objective import Objective
@@ -190,6 +191,50 @@ def test_several_threads_get_what_each_gets_alone(content, paint, network):
         thread.join()
     assert np.array_equal(alone[0], together[0])
     assert np.array_equal(alone[1], together[1])
+
+
+def test_calls_at_once_use_each_its_own_number_of_threads(content, paint, network, monkeypatch):
+    """Both are inside their runs at the same time; neither changes the other's count, nor its caller's."""
+    monkeypatch.setattr("stylogram.tasks.stylize.available_threads", lambda: 3)
+    meeting = threading.Barrier(2, timeout=60)
+    counts = {1: [], 3: []}
+    after = {}
+
+    def work(count):
+        def look(progress):
+            meeting.wait()
+            counts[count].append(_core.threads())
+            meeting.wait()
+
+        before = _core.threads()
+        run(content, paint[0], network, threads=count, iterations=2, callback=look)
+        after[count] = _core.threads() == before
+
+    callers = [threading.Thread(target=work, args=(count,)) for count in counts]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert counts == {1: [1, 1, 1], 3: [3, 3, 3]}
+    assert after == {1: True, 3: True}
+
+
+def test_a_result_in_between_has_the_content_s_colours_alpha_and_depth(content, paint, network):
+    alpha = np.linspace(0, 1, SIZE[0] * SIZE[1]).reshape(SIZE)
+    given = (np.dstack([content, alpha]) * 65535).astype(np.uint16)
+    seen = []
+
+    def look(progress):
+        seen.append((progress.scale, progress.result()))
+
+    last = run(given, paint[0], network, scales=2, iterations=3, keep_colors="luminance", callback=look)
+    chroma = content - colour.luma(content)[..., None]
+    for scale, result in seen:
+        assert (result.exact.shape, result.alpha.shape, result.depth) == ((*SIZE, 3), SIZE, 16)
+        kept = result.exact - colour.luma(result.exact)[..., None]
+        assert np.corrcoef(kept.ravel(), chroma.ravel())[0, 1] > (0.8 if scale == 1 else 0.9)
+    assert np.array_equal(seen[-1][1].exact, last.exact)
+    assert seen[-1][1].loss == last.loss
 
 
 def test_a_feature_pass_of_two_gives_each_what_it_gets_alone(content, paint, network):

@@ -223,7 +223,7 @@ def test_a_full_disk_keeps_the_part(site, tmp_path, monkeypatch):
 
 
 def test_names():
-    assert zoo.names() == ["random", "vgg11", "vgg13", "vgg16", "vgg19"]
+    assert zoo.names() == ["seednet", "random", "vgg11", "vgg13", "vgg16", "vgg19"]
     with pytest.raises(Error, match="unknown network to fetch 'random'; accepted: vgg11"):
         zoo.fetch("random")
     with pytest.raises(Error, match="unknown network 'vgg18'; accepted: vgg1"):
@@ -231,6 +231,12 @@ def test_names():
 
 
 def test_the_default_needs_nothing():
+    network = zoo.resolve(zoo.DEFAULT)
+    assert (network.name, network.assumed_preprocess) == ("seednet", False)
+    assert zoo.resolve("seednet", "unit", "max").provenance["pooling"] == "max"
+
+
+def test_random_weights_come_from_the_seed():
     network = zoo.resolve("random", seed=3)
     assert (network.name, network.provenance["weights"]) == ("random", "random, seed 3")
     assert network.provenance["pooling"] == "avg"
@@ -245,7 +251,7 @@ def test_named_weights_that_are_not_here():
 
 @pytest.mark.parametrize("spec", ["nowhere.onnx", "some/where", "./vgg19"])
 def test_files_that_are_not_there(spec):
-    with pytest.raises(Error, match=r"no such network file: .*; accepted: a file, or one of random, vgg11"):
+    with pytest.raises(Error, match=r"no such network file: .*; accepted: a file, or one of seednet, random, vgg11"):
         zoo.resolve(spec)
 
 

@@ -87,7 +87,7 @@ def test_architectures_are_recognised_by_their_names(name):
 
 
 def test_unknown_weights_names_and_poolings():
-    with pytest.raises(Error, match=r"no known architecture: got a.weight, ...; accepted: random, vgg11"):
+    with pytest.raises(Error, match=r"no known architecture: got a.weight; accepted: (?!.*random).*vgg11"):
         models.recognise({"a.weight": np.zeros(1, np.float32)})
     with pytest.raises(Error, match="unknown architecture 'vgg18'; accepted: vgg1"):
         models.build("vgg18")

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +306,19 @@ def test_export_of_a_layer_that_is_not_there(tmp_path):
     with pytest.raises(Error, match="cannot make the directory"):
         export(network(), ["conv1_1"], (1, 3, 32, 32), tmp_path / "no" / "pair")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_of_the_losses_go_with_the_file(tmp_path):
+    weighted = replace(models.network("random"), loss_weights={"style": 2000.0, "tv": 0.5})
+    save(weighted, tmp_path / "net.onnx")
+    assert load(tmp_path / "net.onnx").loss_weights == weighted.loss_weights
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"stile": 1}', '{"style": -1}', '{"style": "much"}', '{"tv": NaN}', "{"])
+def test_weights_that_are_none(tmp_path, text):
+    save(models.network("random"), tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    model.metadata_props.add(key="stylogram.loss_weights", value=text)
+    onnx.save(model, tmp_path / "bad.onnx")
+    with pytest.raises(Error, match="loss_weights: "):
+        load(tmp_path / "bad.onnx")

@@ -6,9 +6,11 @@ import json
 import pickle
 import subprocess
 import sys
+import zipfile
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 import scipy.io
 import torch
@@ -118,6 +120,32 @@ def test_the_classifier_is_left_out_unless_asked_for(tmp_path):
     network = load_any(tmp_path / "net.pth", classifier=True)
     x = picture(224, 224)
     assert relative(features(network.model, ["logits"], x)["logits"], TorchVgg(tensors)(x)["logits"]) < SINGLE
+
+
+def test_whole_models_are_one_plain_line(tmp_path):
+    """What torch says of them has several lines, and colours for a terminal."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+    torch.save(net, tmp_path / "whole.pth")
+    torch.save({"state_dict": net}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    cases = {
+        "whole.pth": r"pickled objects, which may run code \(torch.nn.*Sequential\); accepted: what torch.save",
+        "old.pth": r"pickled objects, which may run code \(torch.nn.*Sequential\); accepted: what torch.save",
+        "script.pt": r"a TorchScript program, not weights alone; accepted: what torch.save",
+    }
+    (tmp_path / "script.pt").write_bytes(script(net))
+    for name, says in cases.items():
+        with pytest.raises(Error, match=says) as error:
+            load_any(tmp_path / name)
+        assert str(error.value).isprintable()
+
+
+def script(net):
+    """What torch.jit.save writes, as far as it is looked at: `torch.jit` itself is deprecated."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name in ("data.pkl", "code/__torch__.py", "constants.pkl", "version"):
+            archive.writestr(f"script/{name}", "")
+    return whole.getvalue()
 
 
 class Gadget:
@@ -303,6 +331,61 @@ def test_hdf5_files_that_are_no_network(tmp_path):
 
 
 # --- ONNX, and what all formats share
+
+
+def in_every_format(tmp_path):
+    """A file of each format under a neutral name, by the name of the format's module."""
+    tensors = weights("vgg11")
+    paths = {name: tmp_path / name for name in ("torch", "legacy", "safetensors", "matconvnet", "keras", "onnx")}
+    torch.save(as_torch(tensors), paths["torch"])
+    torch.save(as_torch(tensors), paths["legacy"], _use_new_zipfile_serialization=False)
+    save_file(tensors, paths["safetensors"])
+    matconvnet(tensors, paths["matconvnet"])
+    keras(tensors, paths["keras"])
+    save(models.network("vgg11", tensors, preprocess=PREPROCESS["caffe"]), paths["onnx"])
+    return tensors, paths
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pth", ".h5", ".mat", ".safetensors", ".png"])
+def test_a_wrong_suffix_does_not_matter(tmp_path, suffix):
+    tensors, paths = in_every_format(tmp_path)
+    for path in paths.values():
+        network = load_any(path.rename(path.with_suffix(suffix)))
+        held = {t.name: onnx.numpy_helper.to_array(t) for t in network.model.graph.initializer}
+        assert all(np.array_equal(held[name], value) for name, value in tensors.items()), network.name
+
+
+def test_the_name_alone_makes_no_onnx_file(tmp_path):
+    """Their first bytes are tags of a model's fields, or they say what they are."""
+    for text in ("<html>404</html>", "Big letters", '"quoted"', "version https://git-lfs.github.com/spec/v1", ":\x01x"):
+        (tmp_path / "text.onnx").write_text(text)
+        with pytest.raises(Error, match=r"text.onnx is of no known format \(by its content\)"):
+            load_any(tmp_path / "text.onnx")
+
+
+def test_an_onnx_file_may_have_its_fields_in_any_order(tmp_path):
+    tensors, paths = in_every_format(tmp_path)
+    model = onnx.load(paths["onnx"])
+    graph = onnx.ModelProto(graph=model.graph).SerializeToString()
+    model.ClearField("graph")
+    rest = model.SerializeToString()
+    (tmp_path / "network").write_bytes(graph + rest)
+    check(load_any(tmp_path / "network"), tensors, PREPROCESS["caffe"])
+    (tmp_path / "cut").write_bytes((graph + rest)[:-1])
+    with pytest.raises(Error, match="no known format"):
+        load_any(tmp_path / "cut")
+
+
+def test_accepted_architectures_are_those_that_a_file_can_be(tmp_path):
+    """`random` has weights that a seed makes: no file is one."""
+    with h5py.File(tmp_path / "foo.h5", "w") as file:
+        file["data"] = np.ones(3)
+    with pytest.raises(Error, match="weights of no known architecture: got none; accepted: ") as error:
+        load_any(tmp_path / "foo.h5")
+    accepted = str(error.value).rpartition("accepted: ")[2].split(", ")
+    assert "vgg19" in accepted
+    assert "random" not in accepted
+    assert set(accepted) < set(models.architectures())
 
 
 def test_onnx_with_other_preprocessing_and_pooling(tmp_path):

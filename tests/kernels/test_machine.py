@@ -25,22 +25,68 @@ def test_threads_can_be_set() -> None:
             _core.set_threads(bad)
 
 
+def test_the_number_of_threads_is_the_calling_thread_s_own() -> None:
+    seen: list[int] = []
+
+    def other() -> None:
+        seen.append(_core.threads())
+        _core.set_threads(5)
+        seen.append(_core.threads())
+
+    for mine in (3, 7):
+        with machine(threads=mine):
+            caller = threading.Thread(target=other)
+            caller.start()
+            caller.join()
+            assert _core.threads() == mine
+    default = seen[0]
+    assert seen == [default, 5, default, 5]
+    assert 1 <= default <= (os.cpu_count() or 1)
+
+
+WORKERS = """
+import os, sys, threading
+import numpy as np
+from stylogram import _core
+
+features, out = np.ones((1, 64, 30_000), np.float32), np.empty((1, 64, 64), np.float32)
+before = len(os.listdir("/proc/self/task"))
+
+def grown(count):
+    _core.set_threads(count)
+    _core.gram(features, out)
+    return len(os.listdir("/proc/self/task")) - before
+
+alone = []
+caller = threading.Thread(target=lambda: alone.append(grown(1)))
+caller.start()
+caller.join()
+print(alone[0], grown(3), grown(2), grown(4))
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
+def test_a_caller_gets_the_threads_that_it_asked_for() -> None:
+    """One thread's 1 starts none (it is one itself while it counts), another's 3 two; who asks for more adds."""
+    done = subprocess.run([sys.executable, "-c", WORKERS], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "2", "2", "3"]
+
+
 def test_many_callers_at_once_get_the_right_bits() -> None:
-    """While one caller has the pool, the others work by themselves, and with the same result."""
+    """While one caller has the pool, the others work by themselves, and with the same result for any number."""
     features = [randoms(1, 33, 30_000, seed=seed) for seed in range(4)]
     expected = [gram(one) for one in features]
     wrong: list[int] = []
 
     def work(i: int) -> None:
-        wrong.extend(i for _ in range(20) if not (gram(features[i]) == expected[i]).all())
+        for count in (2, 3, 5, 1) * 5:
+            _core.set_threads(count)
+            wrong.extend([i] * (not (gram(features[i]) == expected[i]).all()))
 
     with machine(threads=3):
         callers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
         for caller in callers:
             caller.start()
-        for _ in range(10):
-            _core.set_threads(2)
-            _core.set_threads(3)
         for caller in callers:
             caller.join()
     assert wrong == []

@@ -9,6 +9,7 @@ OUT/curve.jsonl has a line an epoch.
 
 import argparse
 import json
+import math
 import time
 from pathlib import Path
 
@@ -77,13 +78,10 @@ class Training:
         self.heads = Heads(len(self.crops.facts["classes"])).to(self.device)
         parameters = [*self.body.parameters(), *self.heads.parameters()]
         self.optimiser = torch.optim.AdamW(parameters, given.rate, weight_decay=0.02)
-        self.total = given.epochs * given.steps
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, given.rate, self.total, pct_start=0.05, div_factor=10, final_div_factor=100
-        )
         self.parameters: list[nn.Parameter] = parameters
         self.epoch = 0
         self.seconds = 0.0
+        self.steps = 0
         self._resume()
 
     def _resume(self) -> None:
@@ -93,19 +91,18 @@ class Training:
             self.body.load_state_dict(state["body"])
             self.heads.load_state_dict(state["heads"])
             self.optimiser.load_state_dict(state["optimiser"])
-            self.schedule.load_state_dict(state["schedule"])
-            self.epoch, self.seconds = state["epoch"], state["seconds"]
+            self.epoch, self.seconds, self.steps = state["epoch"], state["seconds"], state["steps"]
 
     def save(self) -> None:
         """After an epoch, under temporary names that are then changed."""
         out: Path = self.given.out
         weights = {"body": self.body.state_dict(), "heads": self.heads.state_dict(), "epoch": self.epoch}
         weights |= {"classes": self.crops.facts["classes"], "seconds": self.seconds, "seed": self.given.seed}
-        weights |= {"steps": self.epoch * self.given.steps, "batch": self.given.batch, "torch": str(torch.__version__)}
+        weights |= {"steps": self.steps, "batch": self.given.batch, "torch": str(torch.__version__)}
         if self.epoch in KEPT or self.epoch == self.given.epochs:
             torch.save(weights, out / "part.pt")
             (out / "part.pt").rename(out / f"epoch-{self.epoch:02}.pt")
-        state = {**weights, "optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+        state = {**weights, "optimiser": self.optimiser.state_dict()}
         torch.save(state, out / "part.pt")
         (out / "part.pt").rename(out / "state.pt")
 
@@ -114,8 +111,9 @@ class Training:
         while self.epoch < self.given.epochs:
             start = time.monotonic()
             sums: dict[str, float] = {}
-            for step in range(self.epoch * self.given.steps, (self.epoch + 1) * self.given.steps):
-                for name, value in self._step(step).items():
+            for step in range(self.given.steps):
+                self._set_rate((self.epoch + step / self.given.steps) / self.given.epochs)
+                for name, value in self._step().items():
                     sums[name] = sums.get(name, 0.0) + value / self.given.steps
             self.epoch += 1
             self.seconds += time.monotonic() - start
@@ -125,8 +123,15 @@ class Training:
                 print(json.dumps(line), file=file)
             self.save()
 
-    def _step(self, step: int) -> dict[str, float]:
-        x, labels = self.crops.batch(step, self.given.batch)
+    def _set_rate(self, done: float) -> None:
+        """A cosine's arch (Smith and Topin 2017): up to the full rate in the first twentieth, then down to nothing."""
+        share = min(done / 0.05, 1) if done < 0.05 else (1 + math.cos(math.pi * (done - 0.05) / 0.95)) / 2
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.given.rate * max(share, 0.01)
+
+    def _step(self) -> dict[str, float]:
+        x, labels = self.crops.batch(self.steps, self.given.batch)
+        self.steps += 1
         x = x.to(self.device, memory_format=torch.channels_last)
         labels = {name: value.to(self.device) for name, value in labels.items()}
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -137,7 +142,6 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.parameters, 5.0)
         self.optimiser.step()
-        self.schedule.step()
         return {name: float(value.detach()) for name, (_, value) in found.items()}
 
 

@@ -42,7 +42,7 @@ def list_() -> None:
     for name in zoo.names():
         entry = zoo.ENTRIES.get(name)
         if entry is None:
-            table.add_row(name, "built in", "a small VGG with random weights: it has learned nothing")
+            table.add_row(name, "built in", zoo.BUILT_IN[name])
         else:
             table.add_row(name, str(zoo.cached(name) or "not fetched"), f"{entry.source}, {entry.mebibytes} MB")
     Console(soft_wrap=True).print(table)
@@ -59,6 +59,9 @@ def show(network: str, preprocess: str | None, pooling: str | None, size: int) -
     console.print(f"{chosen.name}: preprocessing {chosen.preprocess.to_json()}{assumed}", markup=False)
     for key, value in chosen.provenance.items():
         console.print(f"{key}: {value}", markup=False)
+    if chosen.loss_weights:
+        weights = ", ".join(f"{name} {value:g}" for name, value in chosen.loss_weights.items())
+        console.print(f"weights of the losses, if none are given: {weights}", markup=False)
     table = Table("layer", "tensor", "op", "shape", "stride", "receptive field", "default", box=None, pad_edge=False)
     for row in networks.describe(chosen, (1, 3, size, size)):
         default = " ".join(kind for kind in ("style", "content") if row[kind])

@@ -3,6 +3,7 @@
 min over x of  w_c · mean_l content_l(x, content) + w_s · mean_l style_l(x, styles) + w_tv · TV(x)
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -42,15 +43,6 @@ def _preset(value: Any) -> str:
     if not isinstance(value, str) or value not in PRESETS:
         raise one_of("preset", str(value), PRESETS)
     return value
-
-
-@contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Say of which picture an error is."""
-    try:
-        yield
-    except Error as error:
-        raise Error(f"{what}: {error}") from error
 
 
 class Options(RunOptions):
@@ -131,13 +123,25 @@ def stylize(
     work = Stylization(content, styles, checked(Options, options))
     if callback is not None and not callable(callback):
         raise Error(f"callback: a function of one Progress is accepted, got {callback!r}")
-    driver = Driver(callback, tolerance=work.options.tolerance)
+    driver = Driver(callback, tolerance=work.options.tolerance, result=work.result)
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
     try:
-        return work.result(driver.run(stages, len(stages)))
+        with _kernel_threads(work.threads):
+            return work.result(driver.run(stages, len(stages)))
     except (Diverged, Interrupted) as stopped:
         stopped.result = work.result(stopped.outcome)
         raise
+
+
+@contextmanager
+def _kernel_threads(count: int) -> Iterator[None]:
+    """The kernels that this thread calls use so many; afterwards as many as before."""
+    before = _core.threads()
+    _core.set_threads(count)
+    try:
+        yield
+    finally:
+        _core.set_threads(before)
 
 
 @dataclass(frozen=True)
@@ -148,14 +152,32 @@ class _Style:
     share: float
     scale: float
 
-    def size(self, long_side: int) -> tuple[int, int]:
-        """Its height and width when the content's long side is `long_side`."""
-        height, width = self.rgb.shape[:2]
-        return pictures.fitted(height, width, max(round(long_side * self.scale), pictures.MIN_SIDE))
+    def long_side(self, content: int) -> int:
+        """Its long side when the content's is `content`."""
+        return max(round(content * self.scale), pictures.MIN_SIDE)
 
-    def batch(self, long_side: int) -> Array:
-        """(1,3,h,w) in [0,1], its long side scaled with the content's."""
-        return pictures.to_batch(pictures.resized(self.rgb, self.size(long_side)))
+    def batch(self, content: int) -> Array:
+        """(1,3,h,w) in [0,1] when the content's long side is `content`."""
+        height, width = self.rgb.shape[:2]
+        size = pictures.fitted(height, width, self.long_side(content))
+        return pictures.to_batch(pictures.resized(self.rgb, size))
+
+
+def _fitted(what: str, rgb: Array, sides: Sequence[int], scale: float = 1.0) -> list[tuple[int, int]]:
+    """The height and width of a picture (H,W,3) at every scale, from the long sides, the coarsest first.
+
+    Raises Error where a side falls under MIN_SIDE: how many scales would do, or, if not even one, which --size with one
+    scale; `scale`: the picture's long side over that of the content, which --size means.
+    """
+    height, width = rgb.shape[:2]
+    needed = math.ceil((pictures.MIN_SIDE - 0.5) * max(height, width) / min(height, width))
+    possible = sum(side >= needed for side in sides)
+    if possible == len(sides):
+        return [pictures.fitted(height, width, side) for side in sides]
+    thin = f"{what}: {width}x{height} pixels, made {sides[-1]} long, have a side under {pictures.MIN_SIDE}"
+    if possible:
+        raise Error(f"{thin} at the coarsest of {len(sides)} scales; accepted: at most --scales {possible}")
+    raise Error(f"{thin}; accepted: --size {math.ceil(needed / scale)} or more, with --scales 1")
 
 
 class Stylization:
@@ -168,7 +190,6 @@ class Stylization:
         self.threads = min(options.threads or available_threads(), available_threads())
         if options.threads > self.threads:
             self.notes.append(f"--threads {options.threads}: {self.threads} are used, as many as there are processors")
-        _core.set_threads(self.threads)
         self.content = pictures.read(content)
         self.sizes = self._sizes()
         self.styles = self._styles(styles)
@@ -176,6 +197,8 @@ class Stylization:
         self.regions = list(self.masks.regions([style.share for style in self.styles]))
         self.start = self._start()
         network = zoo.resolve(options.network, options.preprocess, self.recipe.pooling, options.seed)
+        if options.preset == "default":
+            self.recipe = self.recipe.suited(network.loss_weights, dict(options))
         self.taps = Taps.choose(network, self.recipe, options.content_layers, options.style_layers)
         self.model = [self.taps.model(network, self.recipe.pixel_range)]
         self.notes += [*self.taps.notes, *self.masks.notes]
@@ -187,8 +210,7 @@ class Stylization:
         long_side = self.recipe.size * sides["long"] / sides["long" if self.options.size else self.recipe.side]
         count = len(self.recipe.iterations)
         shrink = [self.recipe.growth ** (count - 1 - index) for index in range(count)]
-        with _named("content"):
-            return [pictures.fitted(height, width, round(long_side / by)) for by in shrink]
+        return _fitted("content", self.content.rgb, [round(long_side / by) for by in shrink])
 
     def _styles(self, styles: Sequence[Picture]) -> list[_Style]:
         if not styles:
@@ -203,9 +225,7 @@ class Stylization:
             for source, share in zip(styles, blend, strict=True)
         ]
         for number, style in enumerate(made, 1):
-            for size in self.sizes:
-                with _named(f"style {number}"):
-                    style.size(max(size))
+            _fitted(f"style {number}", style.rgb, [style.long_side(max(size)) for size in self.sizes], style.scale)
         return made
 
     def _recoloured(self, style: Array) -> Array:

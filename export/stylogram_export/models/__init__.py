@@ -25,7 +25,7 @@ class Architecture:
 
     `build(tensors, pooling)` takes the weights by their names and "max" or "avg"; `initial(seed)` makes random ones;
     `layers` names the activations and says which are the defaults. `matches(tensors)`: whether weights from a
-    file are this architecture's, judged by their names. `pooling` is the architecture's own.
+    file are this architecture's, judged by their names; None: no file holds it. `pooling` is the architecture's own.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Architecture:
     build: Callable[[Tensors, str], onnx.ModelProto]
     initial: Callable[[int], dict[str, NDArray[np.float32]]]
     layers: Layers
-    matches: Callable[[Tensors], bool]
+    matches: Callable[[Tensors], bool] | None
     pooling: str = "max"
     preprocess: str = "imagenet"
 
@@ -74,11 +74,12 @@ def build(name: str, weights: Tensors | None = None, pooling: str | None = None,
 
 def recognise(weights: Tensors) -> str:
     """The architecture whose weights these are, by their names; Error lists what there is."""
-    for name, candidate in architectures().items():
-        if candidate.matches(weights):
+    in_files = {name: found.matches for name, found in architectures().items() if found.matches is not None}
+    for name, matches in in_files.items():
+        if matches(weights):
             return name
-    got = ", ".join(list(weights)[:6]) or "none"
-    raise Error(f"weights of no known architecture: got {got}, ...; accepted: {', '.join(architectures())}")
+    got = ", ".join([*list(weights)[:6], *["..."][: len(weights) > 6]]) or "none"
+    raise Error(f"weights of no known architecture: got {got}; accepted: {', '.join(in_files)}")
 
 
 def network(

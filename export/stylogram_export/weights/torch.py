@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ._keys import from_pytorch, is_canonical, missing, weights
 
 NAME = "PyTorch (.pth)"
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's magic number, pickled
+STATE_DICT = "what torch.save(model.state_dict(), file) writes"
 
 # The first digits of the files' SHA-256. The ports have torchvision's keys but Caffe's preprocessing.
 KNOWN = {
@@ -43,11 +45,13 @@ def load(path: Path) -> Weights:
         import torch
     except ImportError as error:
         raise missing("PyTorch", path, "torch") from error
+    if _is_script(path):
+        raise Error(f"{path}: a TorchScript program, not weights alone; accepted: {STATE_DICT}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a name, PyTorch goes by its suffix
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n", 1)[0][:160]
-        raise Error(f"{path}: not a PyTorch file of weights alone, or cut off: {reason}") from error
+        raise Error(f"{path}: not a PyTorch file of weights alone, {_reason(str(error))}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):
@@ -59,6 +63,23 @@ def load(path: Path) -> Weights:
     }
     digest = sha256(path)
     return weights(path, from_pytorch(path, tensors), preprocess_of(digest, is_canonical(tensors)), sha256=digest)
+
+
+def _is_script(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _reason(text: str) -> str:
+    """In our words what PyTorch says in paragraphs, with colours for a terminal."""
+    if "Weights only" in text:
+        found = re.search(r"GLOBAL ([\w.]+)", text)
+        what = f" ({found[1]})" if found else ""
+        return f"but pickled objects, which may run code{what}; accepted: {STATE_DICT}"
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return f"or cut off: {' '.join(plain.split())[:160]}"
 
 
 def preprocess_of(digest: str, gatys: bool) -> Preprocess | None:

@@ -1,0 +1,177 @@
+"""A folder of pictures, streamed: a thread reads and scales the next batch while the present one is computed on."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from . import headers, pictures
+from .errors import Error
+from .files import reason
+from .session import Array
+
+AHEAD = 2  # batches that wait, at most: what bounds the memory
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The pictures below `root`: `names` are their paths from there, with slashes, sorted."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    @classmethod
+    def scan(cls, root: str | Path) -> "Folder":
+        """Every file below `root` with a picture's suffix; hidden ones, and links to folders, are left out.
+
+        Raises Error for what is no folder or cannot be read, and for a folder without a picture.
+        """
+        top = Path(root)
+        if not top.is_dir():
+            there = "is a file" if top.exists() else "is not there"
+            raise Error(f"pictures: {top} {there}; a folder of pictures is accepted")
+        try:
+            names = sorted(_below(top))
+        except OSError as problem:
+            raise Error(f"pictures: {top} cannot be read: {reason(problem)}; a readable folder is accepted") from None
+        if not names:
+            raise Error(f"pictures: no picture in {top}; files that end in {', '.join(pictures.WRITERS)} are accepted")
+        return cls(top, tuple(names))
+
+    def fingerprint(self) -> str:
+        """Changes with any name, size or time of change in the folder: a run goes on only in the same folder."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            try:
+                found = (self.root / name).stat()
+                digest.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+            except OSError:  # a dangling link: a broken picture like others
+                digest.update(f"{name}\0\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def squares(self, number: int, sizes: Iterable[int]) -> dict[int, Array]:
+        """Picture `number` as (3,s,s) for each s: the middle square of it, scaled. Raises Error for a broken one."""
+        sizes = tuple(sizes)
+        path = self.root / self.names[number]
+        small = _small(path, max(sizes))
+        rgb: NDArray[Any] = pictures.read(path).rgb if small is None else small
+        side = min(rgb.shape[:2])
+        top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
+        middle = rgb[top : top + side, left : left + side]
+        return {size: _scaled(middle, size) for size in sizes}
+
+
+# How many times smaller libjpeg decodes a picture, at a fraction of the work. What is left to scale is a half or less,
+# so that hardly anything of its filter is seen.
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2, 1: cv2.IMREAD_COLOR
+}  # fmt: skip
+
+
+def _small(path: Path, size: int) -> NDArray[np.uint8] | None:
+    """A JPEG file as (H,W,3) uint8, decoded at the least size of which both sides are twice `size`.
+
+    None for what pictures.read has to see to: other formats, turned pictures, sizes out of bounds, anything broken.
+    """
+    try:
+        data = path.read_bytes()
+        header = headers.inspect(data)
+    except (OSError, Error):
+        return None
+    least = min(header.height, header.width)
+    if header.format != "JPEG" or header.orientation != 1 or least < pictures.MIN_SIDE:
+        return None
+    if header.height * header.width > pictures.MAX_PIXELS:
+        return None
+    times = next((times for times in _REDUCED if least >= 2 * times * size), 1)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[times] | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None
+    return None if bgr is None else np.asarray(bgr[..., ::-1], np.uint8)
+
+
+def _scaled(rgb: NDArray[Any], size: int) -> Array:
+    """(s,s,3), bytes or floats in [0,1], as (3,size,size) in [0,1]."""
+    if rgb.dtype != np.uint8:
+        batch: Array = pictures.to_batch(pictures.resized(rgb, (size, size)))
+        return np.asarray(batch[0], np.float32)
+    method = cv2.INTER_AREA if rgb.shape[0] > size else cv2.INTER_LANCZOS4
+    if rgb.shape[0] != size:
+        rgb = np.asarray(cv2.resize(np.ascontiguousarray(rgb), (size, size), interpolation=method), np.uint8)
+    scaled: Array = np.ascontiguousarray(rgb.transpose(2, 0, 1)).astype(np.float32)
+    scaled *= np.float32(1 / 255)
+    return scaled
+
+
+def _below(top: Path) -> Iterator[str]:
+    def refused(problem: OSError) -> None:
+        raise problem
+
+    for where, folders, files in os.walk(top, onerror=refused):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in pictures.WRITERS:
+                yield (Path(where) / name).relative_to(top).as_posix()
+
+
+@dataclass
+class Batch:
+    """Pictures `first`, `first` + 1, ...: `squares[s]` (N,3,s,s) in [0,1]; zeros for those in `broken`, {number: why}.
+
+    `count` of the N are pictures: the folder's last batch is filled up with zeros.
+    """
+
+    first: int
+    count: int
+    squares: dict[int, Array]
+    broken: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> list[int]:
+        """The places in the batch that hold a picture."""
+        return [place for place in range(self.count) if self.first + place not in self.broken]
+
+
+def batches(folder: Folder, sizes: Sequence[int], length: int, first: int = 0) -> Iterator[Batch]:
+    """The folder's pictures from `first` on, `length` at a time, in order."""
+    starts = range(first, len(folder.names), length)
+    return ahead(partial(_batch, folder, tuple(dict.fromkeys(sizes)), length, start) for start in starts)
+
+
+def _batch(folder: Folder, sizes: tuple[int, ...], length: int, first: int) -> Batch:
+    count = min(length, len(folder.names) - first)
+    batch = Batch(first, count, {size: np.zeros((length, 3, size, size), np.float32) for size in sizes})
+    for place in range(count):
+        try:
+            for size, square in folder.squares(first + place, sizes).items():
+                batch.squares[size][place] = square
+        except Error as problem:
+            batch.broken[first + place] = str(problem)
+    return batch
+
+
+def ahead(jobs: Iterable[Callable[[], Made]], depth: int = AHEAD) -> Iterator[Made]:
+    """What the jobs return, in their order; another thread is up to `depth` of them ahead."""
+    waiting: deque[Future[Made]] = deque()
+    with ThreadPoolExecutor(1, "stylogram-reader") as reader:
+        try:
+            for job in jobs:
+                waiting.append(reader.submit(job))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

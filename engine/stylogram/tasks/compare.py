@@ -1,0 +1,247 @@
+"""Compare: several networks, or checkpoints of one, on the same pictures: what fires, what is dead, what changes.
+
+Zeiler and Fergus 2014, figure 4 (how features evolve in training) and figure 6 with section 4.1 (first-layer filters
+and dead ones of two architectures). A filter is dead if its maximum over the pictures is not above 0 after its ReLU,
+nearly dead if it is above 0 on under 1% of them. Layers settle when their units' activations correlate with those of
+the last checkpoint, 0.9 or more from there on.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from stylogram_export.network import Network
+
+from .. import pictures as picture_files
+from .. import responses
+from ..errors import Error
+from ..evolution import Projections, Strips, described
+from ..filters import FirstLayer
+from ..folder import Folder, batches
+from ..looking import Looking
+from ..maxima import LayerNames, LayerPass, digest, square_size
+from ..options import NetworkOptions, checked
+from ..report import Report, Step
+from ..report.directory import ReportDirectory, plain, skipped, skipped_note, slug
+from ..report.page import write_page
+from ..responses import Correlation, Seen
+from ..session import Array
+from ..units import SIDE, Units, check_units
+
+ARGUMENTS = {"networks": True}
+REPORT = True
+FIRST_UNITS = 16  # of each layer, in the evolution, if none are named
+
+Callback = Callable[[Step], None]
+
+
+class Options(NetworkOptions):
+    """What `compare` takes beside the networks and the report's directory."""
+
+    network: ClassVar[None] = None  # type: ignore[misc]  # they are arguments
+    pictures: str | Path = Field(title="DIR", description="the folder of pictures that all networks are shown")
+    preprocess: str | None = Field(
+        None, title="NAME", description="imagenet, caffe or unit: for all, or one for each joined by commas"
+    )
+    layer: LayerNames | None = Field(None, title="A,B", description="layers; all of each network if not given")
+    unit: Units | None = Field(
+        None, title="1,2,5-9", description=f"units in the evolution; the first {FIRST_UNITS} of each layer if not given"
+    )
+    rule: Literal["deconvnet", "guided", "gradient"] = Field("deconvnet", description="what a ReLU passes back")
+    size: int | None = Field(
+        None, ge=16, le=4096, title="PIXELS",
+        description=f"side of the squares that the pictures become; each network's own, or {SIDE}, if not given",
+    )  # fmt: skip
+    batch: int = Field(8, ge=1, le=256, title="N", description="pictures, and units, in one pass: speed against memory")
+
+
+def compare(
+    networks: Sequence[str | Path | Network], *, output: str | Path, callback: Callback | None = None, **options: Any
+) -> Report:
+    """Write a report into the directory `output` on `networks`: names, files or Networks; checkpoints in their order.
+
+    `options` are the fields of Options. `callback` is given a Step now and then; it may raise KeyboardInterrupt to
+    stop. Raises Error for bad input, before anything is written.
+    """
+    chosen = checked(Options, options)
+    several = [networks] if isinstance(networks, str | Path | Network) else list(networks)
+    if not several:
+        raise Error("networks: at least one is needed, got none")
+    return _Comparison(several, output, chosen, callback or (lambda _step: None)).run()
+
+
+class _Comparison:
+    def __init__(
+        self, networks: Sequence[str | Path | Network], output: str | Path, options: Options, callback: Callback
+    ) -> None:
+        self.options, self.callback = options, callback
+        self.folder = Folder.scan(options.pictures)
+        self.notes: list[str] = []
+        self.networks = self._networks(networks)
+        self.skipped: dict[int, str] = {}
+        self.evolving = self._evolving()
+        self.correlations: dict[str, Correlation] = {}
+        self.directory = ReportDirectory(output, "stylogram compare", self._settings(), self.folder.root)
+
+    def _networks(self, networks: Sequence[str | Path | Network]) -> list[Seen]:
+        chosen = self._preprocessings(len(networks))
+        made: list[Seen] = []
+        for spec, preprocess in zip(networks, chosen, strict=True):
+            own = NetworkOptions(
+                network=spec, preprocess=preprocess, pooling=self.options.pooling, device=self.options.device,
+                threads=self.options.threads, seed=self.options.seed,
+            )  # fmt: skip
+            look = Looking(own)
+            self.notes += [note for note in look.notes if note not in self.notes]
+            layers = look.network.layers
+            names = self.options.layer or tuple(layers.names)
+            label, number = look.network.name, 1
+            while label in {seen.label for seen in made}:
+                number += 1
+                label = f"{look.network.name} ({number})"
+            size = square_size(look.network, self.options.size)
+            made.append(Seen(label, look.network, size, look.threads, {name: layers.tensor(name) for name in names}))
+        return made
+
+    def _preprocessings(self, count: int) -> list[str | None]:
+        given = self.options.preprocess
+        if given is None:
+            return [None] * count
+        names: list[str | None] = [part.strip() for part in given.split(",")]
+        if len(names) not in (1, count):
+            raise Error(f"preprocess: one name, or one for each of {count} networks, is accepted, got {given!r}")
+        return names * count if len(names) == 1 else names
+
+    def _evolving(self) -> bool:
+        """Whether they are checkpoints of one architecture: the same ops, and weights of the same shapes."""
+        if len(self.networks) > 1 and len({_architecture(seen.network) for seen in self.networks}) == 1:
+            return len({seen.size for seen in self.networks}) == 1
+        if self.options.unit:
+            raise Error("unit: it is for checkpoints of one architecture, and these networks differ")
+        return False
+
+    def _settings(self) -> dict[str, str | int | list[str] | list[int] | None]:
+        options = self.options
+        return {
+            "networks": [seen.label for seen in self.networks],
+            "weights": [digest(seen.network) for seen in self.networks],
+            "pictures": str(self.folder.root.resolve()),
+            "layer": list(options.layer) if options.layer else None,
+            "unit": list(options.unit) if options.unit else None,
+            "rule": options.rule,
+            "size": [seen.size for seen in self.networks],
+        }
+
+    def run(self) -> Report:
+        passes = [seen.open(self.options.batch) for seen in self.networks]
+        for layer in self._common():
+            check_units(self.options.unit or (), passes[0].shapes[layer][0], layer)
+        self._pass(passes)
+        del passes
+        self.directory.claim()
+        described = {**self._described(), "evolution": self._evolution()}
+        self.directory.write_json("comparison.json", described)
+        title = "Comparison: " + ", ".join(seen.label for seen in self.networks)
+        write_page(self.directory.path / "index.html", "compare", title, described)
+        self.directory.finish()
+        count = len(self.folder.names) - len(self.skipped)
+        return Report(self.directory.path, f"{len(self.networks)} networks over {count} pictures", tuple(self.notes))
+
+    def _evolution(self) -> dict[str, Any] | None:
+        """What the page and the JSON say of it; None for networks that are no checkpoints of one architecture."""
+        if not self.evolving:
+            return None
+        units = {
+            layer: list(self.options.unit or range(min(FIRST_UNITS, len(self.networks[0].top[layer].fired))))
+            for layer in self.correlations
+        }
+        way = Projections(self.folder, self.networks, self.options.rule, self.options.batch)
+        strips = Strips(way, self.directory, units, self.callback)
+        layers = [described(strips, layer, found) for layer, found in self.correlations.items()]
+        return {"checkpoints": [seen.label for seen in self.networks], "layers": layers, "bound": responses.SETTLED}
+
+    def _common(self) -> list[str]:
+        return list(self.networks[0].layers) if self.evolving else []
+
+    def _pass(self, passes: Sequence[LayerPass]) -> None:
+        """Every picture through every network, once."""
+        names, last = self.folder.names, len(self.networks) - 1
+        pairs = [pair for index in range(last) for pair in ((index, index + 1), (index, last))]
+        for layer in self._common():
+            self.correlations[layer] = Correlation(last + 1, passes[0].shapes[layer][0], pairs)
+        for batch in batches(self.folder, [seen.size for seen in self.networks], self.options.batch):
+            self.skipped |= batch.broken
+            samples: dict[str, list[Array]] = {layer: [] for layer in self.correlations}
+            for seen, network in zip(self.networks, passes, strict=True):
+                if not batch.whole:
+                    break
+                features = network(batch.squares[seen.size])
+                for layer in seen.layers:
+                    found = seen.add(layer, features[layer], batch, names)
+                    if layer in samples:
+                        samples[layer].append(found)
+            for layer, several in samples.items():
+                if several:
+                    self.correlations[layer].add(several)
+            self.callback(Step("pictures", batch.first + batch.count, len(names)))
+        if len(self.skipped) == len(names):
+            first, why = next(iter(self.skipped.items()))
+            raise Error(f"none of {len(names)} pictures can be used; {names[first]}: {why}")
+
+    def _described(self) -> dict[str, Any]:
+        """The figures, and the first layers' filters as pictures."""
+        count = len(self.folder.names) - len(self.skipped)
+        self.notes += skipped_note(self.folder.names, self.skipped, "comparison.json")
+        if count * responses.RARE <= 1:
+            self.notes.append(f"of {count} pictures one is 1% or more: no filter can be nearly dead")
+        taken: set[str] = set()
+        networks = [self._network(seen, slug(seen.label, taken), count) for seen in self.networks]
+        return {
+            "rule": self.options.rule,
+            "pictures": count,
+            "folder": plain(str(self.folder.root)),
+            "notes": self.notes,
+            "skipped": skipped(self.folder.names, self.skipped),
+            "bins": {"low": responses.LOW, "high": responses.HIGH, "fine": responses.FINE},
+            "networks": networks,
+        }
+
+    def _network(self, seen: Seen, stem: str, count: int) -> dict[str, Any]:
+        first, filters = FirstLayer.of(seen.network), None
+        if first is not None:
+            path = self.directory.folder("filters") / f"{stem}.png"
+            made = first.picture()
+            picture_files.write(path, made)
+            filters = {"picture": f"filters/{stem}.png", "label": first.label, "size": [made.shape[1], made.shape[0]]}
+            if first.constant:
+                self.notes.append(f"{seen.label}: all weights of its first layer are equal: the file is not trained")
+        return {
+            "label": seen.label,
+            "size": seen.size,
+            "filters": filters,
+            "layers": [self._layer(seen, layer, count) for layer in seen.layers],
+        }
+
+    def _layer(self, seen: Seen, layer: str, count: int) -> dict[str, Any]:
+        top = seen.top[layer]
+        shares, zeros, negatives = seen.histograms[layer].shares
+        dead = np.flatnonzero(top.fired == 0)
+        nearly = np.flatnonzero((top.fired > 0) & (top.fired < responses.RARE * count))
+        return {
+            "name": layer,
+            "units": len(top.fired),
+            "dead": dead.tolist(),
+            "nearly_dead": nearly.tolist(),
+            "fired": top.fired.tolist(),
+            "histogram": [round(share, 6) for share in shares],
+            "zeros": zeros,
+            "negatives": negatives,
+        }
+
+
+def _architecture(network: Network) -> tuple[Any, ...]:
+    graph = network.model.graph
+    ops = tuple(node.op_type for node in graph.node)
+    return ops, tuple(tuple(tensor.dims) for tensor in graph.initializer), tuple(network.layers.names)
