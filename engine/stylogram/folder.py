@@ -72,7 +72,7 @@ class Folder:
 
 
 # How many times smaller libjpeg decodes a picture, at a fraction of the work. What is left to scale is a half or less,
-# so that hardly anything of its filter is seen.
+# so that hardly anything of its filter is seen; the middle is found to a decoded pixel.
 _REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2, 1: cv2.IMREAD_COLOR
 }  # fmt: skip

@@ -32,7 +32,8 @@ class Taps:
         """The layers that were given, else the recipe's, else the network's own; a kind of weight 0 has none."""
         own = network.layers
         content = content or dict.fromkeys(recipe.content_layers or own.content, 1.0)
-        style = style or dict.fromkeys(recipe.style_layers or own.style, 1.0)
+        weights = own.weights if recipe.style_layers is None else {}
+        style = style or {name: weights.get(name, 1.0) for name in recipe.style_layers or own.style}
         return cls(
             _resolved(network, "content-layers", content) if recipe.content_weight else (),
             _resolved(network, "style-layers", style) if recipe.style_weight else (),

@@ -28,6 +28,7 @@ from .prepare import prepare
 from .rules import RELU_MODES, ZERO, known, rule_for
 from .specialise import specialise
 from .step import Gradients, Step, Tape
+from .unpooling import mask_maxima
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _backward(
     """The backward graph of a finished tape, checked: every gradient has the shape of what it belongs to."""
     picture = model.graph.input[0]
     _finish(tape, made[picture.name], renamed)
-    nodes, used = needed(tape.nodes, ["gx"])
+    nodes, used = needed(mask_maxima(tape.nodes, tape.taken), ["gx"])
     nodes = _independent_first(nodes, [f"gy:{tap}" for tap in taps])
     graph = helper.make_graph(nodes, f"gradient of {model.graph.name}", [], [])
     for tap in taps:

@@ -20,6 +20,7 @@ A file of ours declares them in its metadata. For any other network `discover` f
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,10 +49,10 @@ _POOLS = frozenset(("MaxPool", "AveragePool", "LpPool"))
 
 @dataclass(frozen=True)
 class Layers:
-    """Layer names -> tensors in depth order, and the default layers (equal weights).
+    """Layer names -> tensors in depth order, and the default layers.
 
     `also`: further names that are accepted (`conv1_1:linear`, `pool1`). `tensors`: the graph's own names, accepted
-    too; they come from the graph, not from the metadata.
+    too; they come from the graph, not from the metadata. `weights`: of default style layers; 1 where nothing is said.
     """
 
     names: Mapping[str, str]
@@ -59,11 +60,17 @@ class Layers:
     content: tuple[str, ...]
     also: Mapping[str, str] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (*self.style, *self.content):
             if name not in self.names and name not in self.also:
                 raise one_of("layer", name, self.names)
+        for name, weight in self.weights.items():
+            if name not in self.style:
+                raise one_of("weighted style layer", name, self.style)
+            if not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
+                raise Error(f"layers: the weight of {name} must be a number above 0, got {weight!r}")
 
     def tensor(self, name: str) -> str:
         """The tensor of a layer. A layer's name goes before a tensor that is called the same.
@@ -90,23 +97,27 @@ class Layers:
     def to_json(self) -> str:
         """One line for `metadata_props`."""
         entries = {"names": dict(self.names), "style": self.style, "content": self.content, "also": dict(self.also)}
-        return json.dumps(entries)
+        return json.dumps(entries | ({"weights": dict(self.weights)} if self.weights else {}))
 
     @classmethod
     def from_json(cls, text: str) -> "Layers":
-        """The inverse of to_json; `also` may be absent. Raises Error for anything else."""
+        """The inverse of to_json; `also` and `weights` may be absent. Raises Error for anything else."""
         try:
             entries = json.loads(text)
         except json.JSONDecodeError as error:
             raise Error(f"layers: not JSON: {text[:80]!r} ({error})") from error
-        needs, accepts = {"names", "style", "content"}, {"names", "style", "content", "also"}
+        needs, accepts = {"names", "style", "content"}, {"names", "style", "content", "also", "weights"}
         if not isinstance(entries, dict) or not needs <= set(entries) <= accepts:
             raise Error(f"layers: an object with {', '.join(sorted(accepts))} is needed, got {text[:200]}")
+        weights = entries.get("weights", {})
+        if not isinstance(weights, dict):
+            raise Error(f"layers: weights must be an object of numbers, got {str(weights)[:120]}")
         return cls(
             _strings(entries, "names"),
             tuple(_list(entries, "style")),
             tuple(_list(entries, "content")),
             _strings(entries, "also"),
+            weights=weights,
         )
 
 

@@ -56,7 +56,7 @@ def _merged(pieces: Iterator[list[onnx.NodeProto]], sizes: dict[str, int]) -> li
     room = limit
     for piece in pieces:
         made = sum(sizes.get(name, 0) for node in piece for name in node.output)
-        if made > room:
+        if made > room and parts[-1]:
             parts.append([])
             room = limit
         parts[-1] += piece

@@ -132,6 +132,8 @@ def test_a_unit_s_window(browser, reports):
     rows = elements(browser, "#unit tbody tr")
     assert len(rows) == len(described["top"]) == 9
     assert described["top"][0]["picture"] in rows[0].text
+    shown = [float(row.find_elements("css selector", "td")[2].text) for row in rows]
+    assert shown == [pytest.approx(entry["activation"], rel=1e-3) for entry in described["top"]]
     elements(browser, "#unit [aria-label='the next unit']")[0].click()
     assert "conv1_1, unit 4" in window.text
     assert browser.current_url.endswith("#conv1_1/4")
@@ -140,6 +142,13 @@ def test_a_unit_s_window(browser, reports):
     browser.get("about:blank")
     browser.get((reports / "units" / "index.html").resolve().as_uri() + "#conv2_1/5")
     assert "conv2_1, unit 5" in browser.find_element("id", "unit").text
+
+
+def test_numbers_keep_their_zeros(browser, reports):
+    visited(browser, reports / "units" / "index.html")
+    values = [0, 1790, 1763.4, 20000, 0.5, 0.10004, 100, 12345.6]
+    shown = browser.execute_script("return arguments[0].map(number)", values)
+    assert shown == ["0", "1790", "1763", "20000", "0.5", "0.1", "100", "12350"]
 
 
 def test_names_of_pictures_are_text(browser, reports):

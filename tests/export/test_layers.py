@@ -1,6 +1,7 @@
 """Layers of networks that declare none: the rule gives the papers' names and sensible defaults."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +270,8 @@ def test_json_round_trip():
         SMALL.also,
     )
     assert again.tensors == ()
+    weighted = replace(SMALL, weights={"conv1_1": 2.0})
+    assert Layers.from_json(weighted.to_json()).weights == {"conv1_1": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -281,6 +284,12 @@ def test_json_round_trip():
         ('{"names": {"a": 1}, "style": [], "content": []}', "names must be an object of strings"),
         ('{"names": {"a": "b"}, "style": "a", "content": []}', "style must be a list of names"),
         ('{"names": {"a": "b"}, "style": ["c"], "content": []}', "unknown layer 'c'; accepted: a"),
+        ('{"names": {"a": "b"}, "style": ["a"], "content": [], "weights": 2}', "weights must be an object of numbers"),
+        (
+            '{"names": {"a": "b"}, "style": ["a"], "content": [], "weights": {"b": 2}}',
+            "unknown weighted style layer 'b'",
+        ),
+        ('{"names": {"a": "b"}, "style": ["a"], "content": [], "weights": {"a": 0}}', "a must be a number above 0"),
     ],
 )
 def test_bad_json(text, says):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from stylogram import zoo
 from stylogram_export.network import load
-from stylogram_training import dataset
+from stylogram_training import dataset, export
 from stylogram_training.export import means, write
 from stylogram_training.network import Body, Heads, Statistics, convolutions
 from stylogram_training.train import Crops, Training
@@ -117,5 +117,5 @@ def test_the_default_network_is_what_it_says() -> None:
     classes = json.loads({p.key: p.value for p in network.model.metadata_props}["stylogram.classes"])
     assert classes == dataset.pictures.class_names(len(classes))
     assert network.layers.content == ("conv4_2",)
-    assert network.layers.style == ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    assert (network.layers.style, network.loss_weights) == (tuple(export.STYLE), export.LOSSES)
     assert "procedural" in network.provenance["weights"]

@@ -8,6 +8,7 @@ different layers can then be compared. ReLU lets a factor through, so the next l
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +26,10 @@ from .network import WIDTHS, Body, Heads, convolutions
 from .train import Crops
 
 COUNTS = tuple(len(stage) for stage in WIDTHS)
+STYLE = {"conv1_1": 2, "conv1_2": 2, "conv2_1": 2, "conv2_2": 2, "conv3_1": 1, "conv3_2": 1} | {
+    "conv4_1": 0.5, "conv4_2": 0.5, "conv5_1": 0.25,
+}  # fmt: skip
+LOSSES = {"style": 2000.0, "tv": 0.5}  # what suits these features best: training/README.md
 FLOOR = 1e-2  # of the layer's mean: what a filter's mean counts at least, or one that never fires would be blown up
 
 
@@ -99,7 +104,7 @@ def write(state: dict[str, Any], crops: Crops, path: Path, per: str, count: int)
     model = graph(tensors(body, heads, means(body, crops, count), per))
     provenance = {
         "weights": "trained by Stylogram on procedural pictures; no photograph, no other network",
-        "script": "training/train.py",
+        "script": "training/stylogram_training/train.py",
         "seed": str(state["seed"]),
         "epoch": str(state["epoch"]),
         "steps": f"{state['steps']} of {state['batch']} crops of 96 pixels",
@@ -109,9 +114,9 @@ def write(state: dict[str, Any], crops: Crops, path: Path, per: str, count: int)
         "licence": "Apache-2.0",
     }
     preprocess = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    layers = vgg.layers(COUNTS, len(COUNTS) - 1)
+    layers = replace(vgg.layers(COUNTS, len(COUNTS) - 1), style=tuple(STYLE), weights=STYLE)
     helper.set_model_props(model, {f"{METADATA}classes": json.dumps(state["classes"])})
-    save(Network("seednet", model, preprocess, layers, provenance), path)
+    save(Network("seednet", model, preprocess, layers, provenance, loss_weights=LOSSES), path)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ function make(tag, attributes = {}, ...children) {
 }
 
 const address = path => path.split("/").map(encodeURIComponent).join("/");
-const number = value => value === null ? "–" : Number(value).toPrecision(4).replace(/\.?0+$/, "");
+const number = value => value === null ? "–" : String(Number(Number(value).toPrecision(4)));
 
 /** A table; a cell is text or {text, class}; columns in `texts` are flush left. */
 function table(head, rows, texts = []) {

@@ -10,14 +10,14 @@ function draw(tag, attributes, ...children) {
 
 /** Lines over 0 ... count-1; `lines`: {colour, values} with null for a gap; `ticks`: words below, by place. */
 function chart(title, lines, count, top, ticks, dots) {
-  const [width, height, left, bottom] = [330, 190, 38, 34];
-  const x = at => left + (width - left - 12) * (count > 1 ? at / (count - 1) : 0.5);
+  const [width, height, left, right, bottom] = [340, 190, 50, 24, 34];
+  const x = at => left + (width - left - right) * (count > 1 ? at / (count - 1) : 0.5);
   const y = value => height - bottom - (height - bottom - 26) * value / top;
   const made = draw("svg", {width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title});
   made.append(draw("text", {x: left, y: 14, "font-weight": 600}, title));
   for (const share of [0, 0.5, 1]) {
-    made.append(draw("line", {class: share ? "grid" : "axis", x1: left, x2: width - 12, y1: y(share * top), y2: y(share * top)}));
-    made.append(draw("text", {x: left - 5, y: y(share * top) + 4, "text-anchor": "end"}, number(share * top)));
+    made.append(draw("line", {class: share ? "grid" : "axis", x1: left, x2: width - right, y1: y(share * top), y2: y(share * top)}));
+    made.append(draw("text", {x: left - 5, y: y(share * top) + 4, "text-anchor": "end"}, dots ? number(share * top) : `${number(100 * share * top)}%`));
   }
   for (const [at, word] of ticks) made.append(draw("text", {x: x(at), y: height - bottom + 15, "text-anchor": "middle"}, word));
   for (const {colour, values} of lines) {

@@ -171,7 +171,8 @@ class Inversion(Looking):
     def _code_of(self, source: Picture) -> Array:
         """That of another picture, its middle cut to the aspect of this one."""
         rgb = _cropped(pictures.read(source).rgb, self.image.shape[:2])
-        return self._codes(pictures.to_batch(pictures.resized(rgb, self.image.shape[:2])))[0]
+        code: Array = self._codes(pictures.to_batch(pictures.resized(rgb, self.image.shape[:2])))[0]
+        return code
 
     def stages(self) -> Stages:
         return [self._stage]
