@@ -70,7 +70,7 @@ class NetworkOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     network: str | Path | Network = Field(
-        "random",
+        "seednet",
         title="NAME|FILE",
         description="a name (`stylogram network list`) or a file: .onnx, .pth, .safetensors, .mat, .h5",
     )

@@ -116,6 +116,6 @@ def test_the_default_network_is_what_it_says() -> None:
     network = zoo.resolve("seednet")
     classes = json.loads({p.key: p.value for p in network.model.metadata_props}["stylogram.classes"])
     assert classes == dataset.pictures.class_names(len(classes))
-    assert network.layers.content == ("conv4_2",)
+    assert network.layers.content == export.CONTENT
     assert (network.layers.style, network.loss_weights) == (tuple(export.STYLE), export.LOSSES)
     assert "procedural" in network.provenance["weights"]

@@ -29,7 +29,8 @@ COUNTS = tuple(len(stage) for stage in WIDTHS)
 STYLE = {"conv1_1": 2, "conv1_2": 2, "conv2_1": 2, "conv2_2": 2, "conv3_1": 1, "conv3_2": 1} | {
     "conv4_1": 0.5, "conv4_2": 0.5, "conv5_1": 0.25,
 }  # fmt: skip
-LOSSES = {"style": 2000.0, "tv": 0.5}  # what suits these features best: training/README.md
+CONTENT = ("conv2_2",)
+LOSSES = {"style": 300.0, "tv": 0.04}  # what suits these features best, and the layers: training/README.md
 FLOOR = 1e-2  # of the layer's mean: what a filter's mean counts at least, or one that never fires would be blown up
 
 
@@ -114,7 +115,7 @@ def write(state: dict[str, Any], crops: Crops, path: Path, per: str, count: int)
         "licence": "Apache-2.0",
     }
     preprocess = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    layers = replace(vgg.layers(COUNTS, len(COUNTS) - 1), style=tuple(STYLE), weights=STYLE)
+    layers = replace(vgg.layers(COUNTS, len(COUNTS) - 1), style=tuple(STYLE), content=CONTENT, weights=STYLE)
     helper.set_model_props(model, {f"{METADATA}classes": json.dumps(state["classes"])})
     save(Network("seednet", model, preprocess, layers, provenance, loss_weights=LOSSES), path)
 
