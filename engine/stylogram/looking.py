@@ -1,14 +1,13 @@
 """What the tasks that look into one network share: its threads, what is worth a note, and the stages of a run."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 from stylogram_export.network import Network
 
-from . import _core, zoo
+from . import zoo
 from .options import NetworkOptions
-from .session import Array, available_threads
+from .session import Array, available_threads, kernel_threads
 
 
 class Looking:
@@ -23,15 +22,9 @@ class Looking:
         if self.network.assumed_preprocess:
             self.notes.append(f"{self.network.name} does not say its preprocessing: imagenet is assumed (--preprocess)")
 
-    @contextmanager
-    def kernel_threads(self) -> Iterator[None]:
+    def kernel_threads(self) -> AbstractContextManager[None]:
         """The kernels that this thread calls use as many as were asked for; afterwards as many as before."""
-        before = _core.threads()
-        _core.set_threads(self.threads)
-        try:
-            yield
-        finally:
-            _core.set_threads(before)
+        return kernel_threads(self.threads)
 
 
 def mean_colour(network: Network) -> Array:

@@ -134,6 +134,17 @@ class _Bound:
             self._session.run_with_iobinding(self._binding, options)
 
 
+@contextmanager
+def kernel_threads(count: int) -> Iterator[None]:
+    """The kernels that this thread calls use so many; afterwards as many as before."""
+    before = _core.threads()
+    _core.set_threads(count)
+    try:
+        yield
+    finally:
+        _core.set_threads(before)
+
+
 def reserve(count: int, blocks: int = 3) -> None:
     """Have the arena hold `blocks` blocks of `count` float32 values, from which smaller ones can be cut.
 

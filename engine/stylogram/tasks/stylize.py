@@ -4,8 +4,7 @@ min over x of  w_c · mean_l content_l(x, content) + w_s · mean_l style_l(x, st
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
-from .. import _core, colour, losses, pictures, zoo
+from .. import colour, losses, pictures, zoo
 from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage, shown
 from ..errors import Error, one_of
 from ..initial import NOISES, initial_picture
@@ -27,7 +26,7 @@ from ..optimise import OPTIMISERS
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..recipes import PRESETS, Recipe
 from ..result import Result
-from ..session import Array, FeaturePass, available_threads, features_of, give_back
+from ..session import Array, FeaturePass, available_threads, features_of, give_back, kernel_threads
 from ..taps import Taps
 
 Picture = str | Path | NDArray[Any]
@@ -126,22 +125,11 @@ def stylize(
     driver = Driver(callback, tolerance=work.options.tolerance, result=work.result)
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
     try:
-        with _kernel_threads(work.threads):
+        with kernel_threads(work.threads):
             return work.result(driver.run(stages, len(stages)))
     except (Diverged, Interrupted) as stopped:
         stopped.result = work.result(stopped.outcome)
         raise
-
-
-@contextmanager
-def _kernel_threads(count: int) -> Iterator[None]:
-    """The kernels that this thread calls use so many; afterwards as many as before."""
-    before = _core.threads()
-    _core.set_threads(count)
-    try:
-        yield
-    finally:
-        _core.set_threads(before)
 
 
 @dataclass(frozen=True)
