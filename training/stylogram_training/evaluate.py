@@ -9,14 +9,12 @@ to be told its preprocessing. Without any: random, seednet and SqueezeNet itself
 
 import argparse
 import importlib.util
-import json
 import os
-import platform
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 import stylogram
+from stylogram_bench.compare import write
 
 SHARED = Path(os.environ.get("STYLOGRAM_SHARED", "../shared")) / "data"
 PAIRS = (
@@ -85,9 +83,7 @@ def main() -> None:
         for network in given.networks
     }
     if given.output:
-        versions = {"python": platform.python_version(), "onnxruntime": onnxruntime.__version__}
-        about = {"size": SIZE, "iterations": given.iterations, "stylogram": stylogram.__version__, **versions}
-        given.output.write_text(json.dumps({"about": about, "networks": found}, indent=1) + "\n")
+        write(given.output, {"size": SIZE, "iterations": given.iterations, "networks": found})
 
 
 if __name__ == "__main__":

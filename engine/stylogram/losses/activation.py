@@ -33,13 +33,14 @@ class Term:
         self.name, self.tap = f"activation {layer}", tap
         self._directions = np.asarray(directions, np.float32) * np.float32(weight)
         self._shares = shares
+        self._slope: Array | None = None  # the gradient (N,C,P), the same at every picture: made once
 
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
         n, c = self._directions.shape
         flat, into = features.reshape(n, c, -1), gradient.reshape(n, c, -1)
-        count = flat.shape[2]
-        shares = np.full(count, 1 / count, np.float32) if self._shares is None else self._shares
-        value -= np.einsum("nc,nc->n", self._directions, flat @ shares, dtype=np.float64)
-        if not accumulate:
-            into[:] = 0
-        into -= self._directions[:, :, None] * shares
+        if self._shares is None:
+            self._shares = np.full(flat.shape[2], 1 / flat.shape[2], np.float32)
+        if self._slope is None:
+            self._slope = -self._directions[:, :, None] * self._shares
+        value -= np.einsum("nc,nc->n", self._directions, flat @ self._shares, dtype=np.float64)
+        np.add(into, self._slope, out=into) if accumulate else np.copyto(into, self._slope)
