@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,10 @@ from .errors import Error
 from .objective import Objective
 from .optimise import Optimiser
 from .result import Result
-from .session import Array
+from .session import Array, available_threads, kernel_threads
+
+R = TypeVar("R", bound=Result)
+MakeStage = Callable[["Array | None"], "Stage"]
 
 #: How many evaluations in a row may be non-finite while the optimiser takes them back.
 PATIENCE = 12
@@ -150,7 +153,7 @@ class Driver:
         self._trace: list[dict[str, Any]] = []
         self._started = time.perf_counter()
 
-    def run(self, stages: Iterable[Callable[[Array | None], Stage]], scales: int) -> Outcome:
+    def run(self, stages: Iterable[MakeStage], scales: int) -> Outcome:
         """Run the stages. Each is called with the pictures (N,3,H,W) of the stage before, the first with None."""
         outcome: Outcome | None = None
         for number, make in enumerate(stages, 1):
@@ -232,3 +235,26 @@ class Driver:
             return False
         before, now = min(losses[: -self._window]), min(losses[-self._window :])
         return before - now < self._tolerance * abs(now)
+
+
+def run(
+    stages: Iterable[MakeStage],
+    count: int,
+    result: Callable[[Outcome], R],
+    *,
+    threads: int,
+    callback: Callback | None = None,
+    tolerance: float = 0.0,
+) -> R:
+    """What a task gives: the `result` of running its `count` stages, the kernels on `threads` processors (0: all).
+
+    Raises Error if `callback` cannot be called; Diverged or Interrupted, with `result` of the best so far in theirs.
+    """
+    if callback is not None and not callable(callback):
+        raise Error(f"callback: a function of one Progress is accepted, got {callback!r}")
+    try:
+        with kernel_threads(threads or available_threads()):
+            return result(Driver(callback, tolerance=tolerance, result=result).run(stages, count))
+    except (Diverged, Interrupted) as stopped:
+        stopped.result = result(stopped.outcome)
+        raise

@@ -1,13 +1,11 @@
 """What the tasks that look into one network share: its threads, what is worth a note, and the stages of a run."""
 
-from contextlib import AbstractContextManager
-
 import numpy as np
 from stylogram_export.network import Network
 
 from . import zoo
 from .options import NetworkOptions
-from .session import Array, available_threads, kernel_threads
+from .session import Array, available_threads
 
 
 class Looking:
@@ -21,10 +19,6 @@ class Looking:
         self.network = zoo.resolve(options.network, options.preprocess, options.pooling, options.seed)
         if self.network.assumed_preprocess:
             self.notes.append(f"{self.network.name} does not say its preprocessing: imagenet is assumed (--preprocess)")
-
-    def kernel_threads(self) -> AbstractContextManager[None]:
-        """The kernels that this thread calls use as many as were asked for; afterwards as many as before."""
-        return kernel_threads(self.threads)
 
 
 def mean_colour(network: Network) -> Array:

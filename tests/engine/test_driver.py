@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+import stylogram
+from stylogram import Error, _core
 from stylogram.driver import Diverged, Driver, Interrupted, Stage
+from stylogram.driver import run as drive
 from stylogram.optimise import Settings
 from stylogram.result import Result
 
@@ -217,3 +220,60 @@ def test_the_trace_needs_no_numpy_to_be_written_as_json():
 
 def test_settings_defaults_are_the_field_s():
     assert (Settings().history, Settings().beta1, Settings().beta2, Settings().epsilon) == (100, 0.9, 0.999, 1e-8)
+
+
+def finished(stages, **options):
+    """`driver.run` of these stages, its result the mean of the pictures."""
+    count = len(stages)
+    return drive(stages, count, lambda outcome: Result(outcome.pictures.mean(), outcome.trace), threads=1, **options)
+
+
+def test_a_run_s_kernels_use_its_threads_and_afterwards_as_many_as_before():
+    before, seen = _core.threads(), []
+    _core.set_threads(before + 1)
+    try:
+        made = finished([lambda _: Stage(Parabola(), Descent(), 1)], callback=lambda _: seen.append(_core.threads()))
+        assert seen == [1, 1]
+        assert _core.threads() == before + 1
+    finally:
+        _core.set_threads(before)
+    assert made.exact == 0.5
+
+
+def test_a_run_that_stops_leaves_its_result():
+    def stop(progress):
+        if progress.iteration == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted) as caught:
+        finished([lambda _: Stage(Parabola(), Descent(), 9)], callback=stop)
+    assert caught.value.result.exact == 0.75
+    spoil = lambda objective: objective.total.__imul__(np.nan if objective.evaluations == 1 else 1)  # noqa: E731
+    with pytest.raises(Diverged) as ended:
+        finished([lambda _: Stage(Parabola(spoil=spoil), Descent(), 9)])
+    assert ended.value.result.exact == 0.0
+
+
+@pytest.mark.parametrize("task", ["stylize", "texture", "reconstruct", "maximize", "dream"])
+def test_every_task_that_runs_says_that_its_callback_cannot_be_called(task):
+    picture = np.random.default_rng(0).random((32, 32, 3), np.float32)
+    pictures = {"stylize": (picture, picture), "maximize": ()}.get(task, (picture,))
+    layer = {"octaves": 1} if task == "dream" else {}
+    layer |= {"layer": "conv1_1"} if task in ("reconstruct", "maximize") else {}
+    more = {"unit": "0"} if task == "maximize" else {}
+    with pytest.raises(Error, match="callback: a function of one Progress is accepted, got 7"):
+        getattr(stylogram, task)(*pictures, network="random", callback=7, size=32, iterations=1, **layer, **more)
+
+
+@pytest.mark.parametrize("task", ["texture", "reconstruct", "dream"])
+def test_threads_govern_the_kernels_of_every_task(task):
+    picture, seen = np.random.default_rng(0).random((32, 32, 3), np.float32), []
+    layer = {"reconstruct": {"layer": "conv1_1"}, "dream": {"octaves": 1}}.get(task, {})
+    before = _core.threads()
+    _core.set_threads(before + 1)
+    try:
+        look = lambda _: seen.append(_core.threads())  # noqa: E731
+        getattr(stylogram, task)(picture, network="random", callback=look, size=32, iterations=1, threads=1, **layer)
+    finally:
+        _core.set_threads(before)
+    assert set(seen) == {1}

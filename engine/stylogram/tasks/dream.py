@@ -4,7 +4,7 @@ x ← x + step · g / mean|g|,  g = d/dx ½‖F(x)‖²,  at several sizes ("oct
 what was added to the octave's own photograph, is carried up to the next.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from stylogram_export.receptive import fields
 
 from .. import losses, pictures
 from ..ascent import NormalisedStep
-from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage
+from ..driver import Callback, MakeStage, Outcome, Stage, run
 from ..errors import Error
 from ..frames import Frame, Frames, check_film, write_film
 from ..looking import Looking
@@ -75,15 +75,7 @@ def dream(
     for bad input; Diverged when the loss is no longer a number; Interrupted on Ctrl-C, with what there is as `.result`.
     """
     work = _Dreaming(image, checked(Options, options), output)
-    driver = Driver(callback, result=work.result)
-    try:
-        with work.kernel_threads():
-            outcome = driver.run(work.stages(), work.count)
-        work.finish()
-    except (Diverged, Interrupted) as stopped:
-        stopped.result = work.result(stopped.outcome)
-        raise
-    return work.result(outcome)
+    return run(work.stages(), work.count, work.result, threads=work.threads, callback=callback)
 
 
 def enlarged(detail: Array, size: tuple[int, int]) -> Array:
@@ -141,10 +133,12 @@ class _Dreaming(Looking):
         wanted = seen[own.tensor(own.content[0])].stride
         return [name for name in own.names if strides[name] == wanted][-1]
 
-    def stages(self) -> list[Callable[[Array | None], Stage]]:
-        """One for each octave of each frame."""
-        octaves, frames = range(len(self.sizes)), range(max(self.options.zoom_frames, 1))
-        return [partial(self._stage, frame, octave) for frame in frames for octave in octaves]
+    def stages(self) -> Iterator[MakeStage]:
+        """One for each octave of each frame; after them the film."""
+        for frame in range(max(self.options.zoom_frames, 1)):
+            for octave in range(len(self.sizes)):
+                yield partial(self._stage, frame, octave)
+        self._finish()
 
     def _stage(self, frame: int, octave: int, before: Array | None) -> Stage:  # noqa: ARG002 -- the last, not the best
         size = self.sizes[octave]
@@ -205,7 +199,7 @@ class _Dreaming(Looking):
         Sampling(size, size, zoom=1 / (1 - self.options.zoom)).apply(pictures.to_batch(last), zoomed)
         self.photograph = pictures.from_batch(zoomed)
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """The last frame, and the film of all."""
         if self.options.zoom_frames:
             self.frames.add(self._picture())

@@ -16,7 +16,7 @@ from stylogram_export.network import folded
 
 from .. import losses, pictures
 from ..ascent import RegularisedAscent
-from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage
+from ..driver import Callback, Outcome, Stage, run
 from ..errors import Error, one_of
 from ..fourier import FourierOptimiser, FourierPicture
 from ..looking import Looking, mean_colour
@@ -95,13 +95,7 @@ def maximize(*, callback: Callback | None = None, **options: Any) -> Maximized:
     number; Interrupted on Ctrl-C, with what there is as `.result`.
     """
     work = _Maximising(checked(Options, options))
-    driver = Driver(callback, result=work.result)
-    try:
-        with work.kernel_threads():
-            return work.result(driver.run(work.stages(), len(work.batches)))
-    except (Diverged, Interrupted) as stopped:
-        stopped.result = work.result(stopped.outcome)
-        raise
+    return run(work.stages(), len(work.batches), work.result, threads=work.threads, callback=callback)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from stylogram_export.network import folded
 
 from .. import inversion, losses, pictures
-from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage, shown
+from ..driver import Callback, Outcome, Stage, run, shown
 from ..errors import Error, one_of
 from ..initial import NOISES
 from ..looking import Looking, mean_colour
@@ -110,16 +110,14 @@ def reconstruct(image: Picture, *, callback: Callback | None = None, **options: 
     """
     chosen = checked(Options, options)
     work: _Work = LayerGrid(image, chosen) if chosen.grid else Inversion(image, chosen)
-    driver = Driver(callback, tolerance=chosen.tolerance, result=work.result)
     stages = work.stages()
-    try:
-        return work.result(driver.run(stages, len(stages)))
-    except (Diverged, Interrupted) as stopped:
-        stopped.result = work.result(stopped.outcome)
-        raise
+    more: dict[str, Any] = {"callback": callback, "tolerance": chosen.tolerance}
+    return run(stages, len(stages), work.result, threads=work.threads, **more)
 
 
 class _Work(Protocol):
+    threads: int
+
     def stages(self) -> Stages: ...
 
     def result(self, outcome: Outcome) -> Reconstruction: ...

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from .. import colour, losses, pictures, zoo
-from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage, shown
+from ..driver import Callback, Outcome, Stage, run, shown
 from ..errors import Error, one_of
 from ..initial import NOISES, initial_picture
 from ..masks import Masks, Region, flattened
@@ -26,7 +26,7 @@ from ..optimise import OPTIMISERS
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..recipes import PRESETS, Recipe
 from ..result import Result
-from ..session import Array, FeaturePass, available_threads, features_of, give_back, kernel_threads
+from ..session import Array, FeaturePass, available_threads, features_of, give_back
 from ..taps import Taps
 
 Picture = str | Path | NDArray[Any]
@@ -120,16 +120,9 @@ def stylize(
     """
     styles: list[Picture] = list(style) if isinstance(style, list | tuple) else [style]  # type: ignore[list-item]
     work = Stylization(content, styles, checked(Options, options))
-    if callback is not None and not callable(callback):
-        raise Error(f"callback: a function of one Progress is accepted, got {callback!r}")
-    driver = Driver(callback, tolerance=work.options.tolerance, result=work.result)
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
-    try:
-        with kernel_threads(work.threads):
-            return work.result(driver.run(stages, len(stages)))
-    except (Diverged, Interrupted) as stopped:
-        stopped.result = work.result(stopped.outcome)
-        raise
+    more: dict[str, Any] = {"callback": callback, "tolerance": work.options.tolerance}
+    return run(stages, len(stages), work.result, threads=work.threads, **more)
 
 
 @dataclass(frozen=True)

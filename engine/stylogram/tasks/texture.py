@@ -22,7 +22,7 @@ from stylogram_export.receptive import Field, fields
 
 from .. import colour, losses, pictures
 from ..bounds import Clipped
-from ..driver import Callback, Diverged, Driver, Interrupted, Outcome, Stage, shown
+from ..driver import Callback, Outcome, Stage, run, shown
 from ..errors import Error, one_of
 from ..initial import NOISES
 from ..looking import Looking
@@ -136,13 +136,9 @@ def texture(source: Picture, *, callback: Callback | None = None, **options: Any
     when the loss is no longer a number; Interrupted on Ctrl-C: both hold what there is as `.result`.
     """
     work = Synthesis(source, checked(Options, options))
-    driver = Driver(callback, tolerance=work.options.tolerance, result=work.result)
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
-    try:
-        return work.result(driver.run(stages, len(stages)))
-    except (Diverged, Interrupted) as stopped:
-        stopped.result = work.result(stopped.outcome)
-        raise
+    more: dict[str, Any] = {"callback": callback, "tolerance": work.options.tolerance}
+    return run(stages, len(stages), work.result, threads=work.threads, **more)
 
 
 @dataclass(frozen=True)
