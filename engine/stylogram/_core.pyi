@@ -134,6 +134,27 @@ class Lbfgs:
     def reset(self) -> None:
         """Forgets all pairs."""
 
+class Pyramid:
+    """S, symmetric and positive, on pictures (planes,height,width): each plane and its smoothed copies, summed.
+
+    d₀ = v, d_{l+1} = D d_l; u_L = c_L d_L, u_l = c_l d_l + U u_{l+1}; S v = u₀. c₀ = 1, c_l = growth^l (1 − 1/growth).
+    U doubles a side (m = ⌈n/2⌉, linear, half-pixel centres, cropped to n), D = Uᵀ/4. Bramble, Pasciak and Xu (1990).
+
+    planes is N·C. levels >= 0; fewer are used where a side of the next would be below 2. growth > 1. Arrays are
+    (planes,height,width) or (N,C,height,width). Not for two threads at once.
+    """
+
+    def __init__(self, planes: int, height: int, width: int, levels: int, growth: float = 2.0) -> None: ...
+    @property
+    def levels(self) -> int:
+        """L: how many levels are used."""
+
+    def apply(self, v: _Floats, out: _Floats) -> None:
+        """out = S v; out may be v."""
+
+    def apply_add(self, v: _Floats, base: _Floats, out: _Floats) -> None:
+        """out = base + S v; out may be v or base."""
+
 def threads() -> int:
     """How many threads a kernel uses that this thread calls, itself included; at first, as many as processors."""
 

@@ -11,13 +11,15 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
-from stylogram_export import differentiate
+from stylogram_export import Derivative, differentiate, winograd
 from stylogram_export.graph import cut
 from stylogram_export.specialise import specialise
 from stylogram_export.split import split
@@ -26,6 +28,7 @@ from . import _core
 from .errors import Error, one_of
 
 DEVICES = ("cpu",)
+CONVOLUTIONS = ("auto", "direct", "winograd")
 
 # One arena for the sessions of the process: what forward needs between two layers, backward uses again. It grows by
 # what is asked for, not by powers of two.
@@ -37,6 +40,31 @@ onnxruntime.create_and_register_allocator(
 )
 Array = NDArray[np.float32]
 Shape = tuple[int, int, int, int]
+Buffer = NDArray[Any]  # of an activation, or of the places of maxima
+
+
+@cache
+def _refusal() -> str:
+    """Why ONNX Runtime does not take the library's op; "" if it does."""
+    try:
+        onnxruntime.SessionOptions().register_custom_ops_library(_core.__file__)
+    except Exception as error:  # an older ONNX Runtime, one without custom ops: its own types, which share no base
+        return " ".join(str(error).split())[:200]
+    return ""
+
+
+def uses_winograd(convolution: str | None = None) -> bool:
+    """Whether 3x3 convolutions are Winograd's; None means what the environment's STYLOGRAM_CONVOLUTION says, or `auto`.
+
+    `auto`: where the processor has AVX2 or AVX-512 and ONNX Runtime takes the op. The choice depends on the machine
+    alone, never on a timing: the same seed gives the same bytes. Raises Error for `winograd` where it cannot be.
+    """
+    chosen = convolution or os.environ.get("STYLOGRAM_CONVOLUTION") or "auto"
+    if chosen not in CONVOLUTIONS:
+        raise one_of("convolution", chosen, CONVOLUTIONS)
+    if chosen == "winograd" and _refusal():
+        raise Error(f"convolution: ONNX Runtime {onnxruntime.__version__} does not take winograd's op: {_refusal()}")
+    return chosen == "winograd" or (chosen == "auto" and _core.simd() != "generic" and not _refusal())
 
 
 @contextmanager
@@ -73,12 +101,13 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def aligned(shape: Sequence[int]) -> Array:
-    """A zeroed float32 array that starts on a cache line, so that vector loads never straddle two."""
-    count = math.prod(shape)
-    raw = np.zeros(count * 4 + 64, np.uint8)
+def aligned(shape: Sequence[int], kind: Any = np.float32) -> Buffer:
+    """A zeroed array that starts on a cache line, so that vector loads never straddle two."""
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + count * 4].view(np.float32).reshape(tuple(shape))
+    view: Buffer = raw[start : start + size].view(kind)
+    return view.reshape(tuple(shape))
 
 
 def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.InferenceSession:
@@ -94,6 +123,8 @@ def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.Infere
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     # Between two runs the processors belong to our kernels, not to a pool that spins.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if any(opset.domain == winograd.DOMAIN for opset in model.opset_import):
+        options.register_custom_ops_library(_core.__file__)
     providers = ["CPUExecutionProvider"]
     with flushing():
         try:
@@ -110,19 +141,26 @@ def output_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     return {value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim) for value in model.graph.output}
 
 
+def output_arrays(model: onnx.ModelProto) -> dict[str, Buffer]:
+    """An array for each output, whose shape is closed."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
+    shapes = output_shapes(model)
+    return {name: aligned(shapes[name], helper.tensor_dtype_to_np_dtype(kind)) for name, kind in kinds.items()}
+
+
 class _Bound:
     """One session with every input and output bound to a fixed array."""
 
-    def __init__(self, model: onnx.ModelProto, arrays: Mapping[str, Array], threads: int) -> None:
+    def __init__(self, model: onnx.ModelProto, arrays: Mapping[str, Buffer], threads: int) -> None:
         self._session = open_session(model, threads)
         self._binding = self._session.io_binding()
         self._arrays = dict(arrays)  # the binding holds bare pointers: keep what they point to
         for value in self._session.get_inputs():
             array = arrays[value.name]
-            self._binding.bind_input(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+            self._binding.bind_input(value.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         for value in self._session.get_outputs():
             array = arrays[value.name]
-            self._binding.bind_output(value.name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
+            self._binding.bind_output(value.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
     def run(self, shrink: bool = False) -> None:
         """Run; with `shrink` the arena then returns what it does not use: for a session that runs once."""
@@ -164,6 +202,27 @@ def reserve(count: int, blocks: int = 3) -> None:
     session.run_with_iobinding(binding)
 
 
+def _derivative(
+    model: onnx.ModelProto, taps: list[str], shape: Shape, relu: str, convolution: str | None
+) -> Derivative:
+    ours = uses_winograd(convolution)  # first: what cannot be is said before anything is computed
+    derivative = differentiate(model, taps, shape, relu)
+    return winograd.rewrite(derivative) if ours else derivative
+
+
+def _convolves(model: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime's own convolutions are left: they have a layout of their own, and copies in it."""
+    return any(node.op_type in ("Conv", "ConvTranspose") for node in model.graph.node)
+
+
+def _parts(forward: onnx.ModelProto) -> list[onnx.ModelProto]:
+    return split(forward) if _convolves(forward) else [forward]
+
+
+def _all_ours(derivative: Derivative) -> bool:
+    return not _convolves(derivative.forward) and not _convolves(derivative.backward)
+
+
 class FeaturePass:
     """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps.
 
@@ -179,9 +238,10 @@ class FeaturePass:
         *,
         threads: int = 0,
         relu: str = "gradient",
+        convolution: str | None = None,
     ) -> None:
-        derivative = differentiate(model, list(taps), shape, relu)
-        arrays = {name: aligned(dims) for name, dims in output_shapes(derivative.forward).items()}
+        derivative = _derivative(model, list(taps), shape, relu, convolution)
+        arrays = output_arrays(derivative.forward)
         self.taps = tuple(taps)
         self.shape = shape
         self.picture = aligned(shape)
@@ -191,14 +251,16 @@ class FeaturePass:
         incoming = {f"gy:{tap}": self.gradients[tap] for tap in taps}
         arrays[derivative.forward.graph.input[0].name] = self.picture
         # Each graph goes as soon as its session is there: together they would be the peak.
-        forward, backward = split(derivative.forward), [derivative.backward]
+        forward, backward = _parts(derivative.forward), [derivative.backward]
+        largest = 0 if _all_ours(derivative) else max(array.size for array in arrays.values())
         del derivative
         give_back()
         self._forward = [_Bound(forward.pop(0), arrays, threads) for _ in range(len(forward))]
         give_back()
         self._backward = _Bound(backward.pop(), {**arrays, **incoming, "gx": self.gradient}, threads)
         give_back()
-        reserve(max(array.size for array in arrays.values()))
+        if largest:
+            reserve(largest)
 
     def forward(self) -> None:
         """picture -> features."""
@@ -210,11 +272,16 @@ class FeaturePass:
         self._backward.run()
 
 
-def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, threads: int = 0) -> dict[str, Array]:
+def features_of(
+    model: onnx.ModelProto, taps: Sequence[str], picture: Array, threads: int = 0, convolution: str | None = None
+) -> dict[str, Array]:
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once: for targets."""
+    ours = uses_winograd(convolution)
     part = specialise(cut(model, list(taps)), picture.shape)
+    if ours:
+        part = winograd.rewrite_forward(part)
     # Into arrays of our own: what ONNX Runtime allocates for its outputs would stay in its arena.
-    arrays = {name: aligned(shape) for name, shape in output_shapes(part).items()}
+    arrays = output_arrays(part)
     source = part.graph.input[0].name
     bound = _Bound(part, {source: np.ascontiguousarray(picture, np.float32), **arrays}, threads)
     bound.run(shrink=True)

@@ -232,13 +232,16 @@ def _pool_without_dilations(node: onnx.NodeProto) -> None:
 
 
 def describe(network: Network, shape: Sequence[int | None] = (1, 3, 224, 224)) -> list[dict[str, Any]]:
-    """One row a layer, in depth order, for a picture of `shape`.
+    """One row a layer, in depth order, for a picture of `shape`; after them default layers that have other names.
 
     Entries: layer, tensor, op, shape (N,C,h,w), stride (rows, columns) and field (rows, columns; None: the whole
     picture) in pixels, style and content (whether it is a default). Raises Error if the shape does not fit.
     """
     layers = network.layers
-    part = specialise(cut(network.model, list(dict.fromkeys(layers.names.values()))), shape)
+    defaults = {name: layers.tensor(name) for name in (*layers.style, *layers.content)}
+    known_tensors = set(layers.names.values())
+    names = {**layers.names, **{name: tensor for name, tensor in defaults.items() if tensor not in known_tensors}}
+    part = specialise(cut(network.model, list(dict.fromkeys(names.values()))), shape)
     known, seen = shapes(part), fields(part)
     ops = {name: node.op_type for node in network.model.graph.node for name in node.output}
     styles, contents = ({layers.tensor(name) for name in chosen} for chosen in (layers.style, layers.content))
@@ -252,7 +255,7 @@ def describe(network: Network, shape: Sequence[int | None] = (1, 3, 224, 224)) -
             "style": tensor in styles,
             "content": tensor in contents,
         }
-        for layer, tensor in layers.names.items()
+        for layer, tensor in names.items()
     ]
 
 

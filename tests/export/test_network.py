@@ -252,6 +252,16 @@ def test_description_of_a_vgg():
     assert [row["field"][0] for row in rows] == [3, 8, 18, 26, 46, 62, 102, 134]
 
 
+def test_default_layers_of_other_names_are_described_too():
+    made = network()
+    made = replace(made, layers=replace(made.layers, style=("conv1_1", "conv2_1:linear"), content=("pool2",)))
+    rows = describe(made, (1, 3, 64, 48))
+    assert [row["layer"] for row in rows[8:]] == ["conv2_1:linear", "pool2"]
+    assert [(row["style"], row["content"]) for row in rows[8:]] == [(True, False), (False, True)]
+    assert rows[0]["style"]
+    assert rows[-1]["shape"] == (1, 8, 16, 12)
+
+
 def test_export_writes_a_pair_for_other_programs(tmp_path):
     made = network()
     forward, backward = export(made, ["relu1_1", "conv3_1"], (1, 3, 32, 40), tmp_path / "pair")

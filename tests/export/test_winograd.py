@@ -1,0 +1,146 @@
+"""Which nodes become WinogradConv, what they take up, what stays. The numbers: engine/test_session_winograd.py."""
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+from graphs import network, node, weights
+from stylogram_export import differentiate
+from stylogram_export.graph import attributes
+from stylogram_export.models import vgg
+from stylogram_export.winograd import DOMAIN, OP, packed, rewrite, rewrite_forward
+
+COUNTS = (2, 2, 1)
+WIDTHS = (6, 8, 10)
+TAPS = ["conv1_1", "conv2_1", "conv3_1"]
+SHAPE = (1, 3, 20, 28)
+
+
+def pair(taps=TAPS, pooling="max", relu="gradient", shape=SHAPE):
+    model = vgg.graph("small", COUNTS, 2, vgg.initial(COUNTS, WIDTHS, 0), pooling)
+    return differentiate(model, taps, shape, relu)
+
+
+def ops(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(f"{node.domain}.{node.op_type}".lstrip(".") for node in model.graph.node)
+
+
+def outputs(model: onnx.ModelProto) -> list[str]:
+    return [value.name for value in model.graph.output]
+
+
+def by_y(model: onnx.ModelProto) -> dict[str, dict[str, object]]:
+    """The attributes of the ops by their outputs, joined."""
+    return {",".join(filter(None, node.output)): attributes(node) for node in model.graph.node if node.op_type == OP}
+
+
+def test_nothing_but_the_op_is_left_of_a_vgg() -> None:
+    made = rewrite(pair())
+    assert ops(made.forward) == {f"{DOMAIN}.{OP}": 5}
+    assert ops(made.backward) == {f"{DOMAIN}.{OP}": 5}
+
+
+def test_places_of_the_maxima_take_the_place_of_what_was_pooled() -> None:
+    before, after = pair(), rewrite(pair())
+    assert set(before.saved) - set(after.saved) == {"conv1_2", "conv2_2"}
+    assert set(after.saved) - set(before.saved) == {"pool1:places", "pool2:places"}
+    assert outputs(after.forward) == [*TAPS, "pool1:places", "pool2:places"]
+    assert {v.name for v in after.backward.graph.input} == {f"gy:{tap}" for tap in TAPS} | set(after.saved)
+    sizes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in after.forward.graph.output}
+    assert sizes["pool1:places"] == [1, 6, 10, 14]
+    spreads = [attributes(n)["spread"] for n in after.backward.graph.node]
+    assert spreads == ["none", "positive", "none", "positive", "none"]
+
+
+def test_a_tensor_is_handed_out_that_is_a_tap_too() -> None:
+    made = rewrite(pair(["conv1_2", "conv3_1"]))
+    assert outputs(made.forward)[:2] == ["conv1_2", "conv3_1"]
+    words = by_y(made.forward)
+    assert words["conv1_2,pool1,pool1:places"]["pool"] == "max"
+    assert not any("conv2_2" in name for name in words)
+
+
+def test_average_pools_and_their_gradients() -> None:
+    made = rewrite(pair(pooling="avg"))
+    assert ops(made.forward) == ops(made.backward) == {f"{DOMAIN}.{OP}": 5}
+    assert [attributes(n)["spread"] for n in made.backward.graph.node] == ["none", "average", "none", "average", "none"]
+    assert "conv1_2" in made.saved  # its ReLU's mask
+
+
+@pytest.mark.parametrize("relu", ["deconvnet", "guided"])
+def test_the_rules_of_the_deconvnet_are_taken_up(relu: str) -> None:
+    made = rewrite(pair(relu=relu))
+    assert ops(made.backward) == {f"{DOMAIN}.{OP}": 5}
+    assert all(attributes(n)["rectify_input"] for n in made.backward.graph.node)
+
+
+def test_with_open_sizes_pools_are_not_spread() -> None:
+    made = rewrite(pair(shape=(1, 3, None, None)))
+    assert ops(made.forward) == {f"{DOMAIN}.{OP}": 5}
+    assert ops(made.backward)["MaxUnpool"] == 2
+    assert all(attributes(n)["spread"] == "none" for n in made.backward.graph.node if n.op_type == OP)
+
+
+def test_the_pair_that_was_given_is_untouched() -> None:
+    given = pair()
+    before = given.forward.SerializeToString(), given.backward.SerializeToString()
+    rewrite(given)
+    assert (given.forward.SerializeToString(), given.backward.SerializeToString()) == before
+
+
+@pytest.mark.parametrize(
+    ("shape", "stated"),
+    [
+        ((4, 3, 5, 5), {}),
+        ((4, 3, 1, 1), {}),
+        ((4, 3, 3, 3), {"strides": [2, 2]}),
+        ((4, 3, 3, 3), {"dilations": [2, 2]}),
+        ((3, 1, 3, 3), {"group": 3}),
+        ((4, 3, 3, 3), {"auto_pad": "SAME_UPPER"}),
+    ],
+    ids=str,
+)
+def test_other_convolutions_stay(shape: tuple[int, ...], stated: dict[str, object]) -> None:
+    model = network([node("Conv", "x w", "y", **stated)], "y", {"w": weights(*shape)})
+    assert list(rewrite_forward(model).graph.node) == list(model.graph.node)
+
+
+def test_other_types_and_weights_from_outside_stay() -> None:
+    double = network([node("Conv", "x w", "y")], "y", {"w": weights(4, 3, 3, 3)}, kind=onnx.TensorProto.DOUBLE)
+    assert list(rewrite_forward(double).graph.node) == list(double.graph.node)
+    computed = network([node("Neg", "v", "w"), node("Conv", "x w", "y")], "y", {"v": weights(4, 3, 3, 3)})
+    assert list(rewrite_forward(computed).graph.node) == list(computed.graph.node)
+
+
+def test_a_relu_that_others_hide_is_not_taken_up() -> None:
+    nodes = [node("Conv", "x w", "a"), node("Relu", "a", "b"), node("Neg", "a", "c"), node("Relu", "b", "d")]
+    made = rewrite_forward(network(nodes, "b c d", {"w": weights(4, 3, 3, 3)}))
+    assert ops(made) == {f"{DOMAIN}.{OP}": 1, "Relu": 2, "Neg": 1}
+    tapped = rewrite_forward(network(nodes[:2], "a b", {"w": weights(4, 3, 3, 3)}))
+    assert ops(tapped) == {f"{DOMAIN}.{OP}": 1, "Relu": 1}
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"kernel_shape": [3, 3], "strides": [2, 2]},
+        {"kernel_shape": [2, 2]},
+        {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1},
+        {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 1, 1]},
+    ],
+    ids=str,
+)
+def test_other_pools_stay(stated: dict[str, object]) -> None:
+    nodes = [node("Conv", "x w", "a"), node("MaxPool", "a", "b", **stated)]
+    assert ops(rewrite_forward(network(nodes, "b", {"w": weights(4, 3, 3, 3)})))["MaxPool"] == 1
+
+
+@pytest.mark.parametrize("filters", [1, 63, 64, 65, 130])
+def test_packed_weights(filters: int) -> None:
+    weight = weights(filters, 5, 3, 3).astype(np.float32)
+    made = packed(weight)
+    assert made.shape == (-(-filters // 64), 3, 3, 5, 64)
+    back = made.transpose(0, 4, 3, 1, 2).reshape(-1, 5, 3, 3)
+    np.testing.assert_array_equal(back[:filters], weight)
+    assert not back[filters:].any()
