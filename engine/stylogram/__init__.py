@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import pictures as pictures
+    from .batching import batch as batch
     from .driver import Diverged as Diverged
     from .driver import Interrupted as Interrupted
     from .driver import Progress as Progress
@@ -22,9 +23,27 @@ if TYPE_CHECKING:
     from .tasks.texture import texture as texture
 
 __version__ = "0.1.0"
-__all__ = ["Diverged", "Error", "Interrupted", "Progress", "Result", "__version__", "reconstruct", "stylize", "texture"]
+__all__ = [
+    "Diverged",
+    "Error",
+    "Interrupted",
+    "Progress",
+    "Result",
+    "__version__",
+    "batch",
+    "reconstruct",
+    "stylize",
+    "texture",
+]
 
-_HOMES = {"Error": "errors", "Diverged": "driver", "Interrupted": "driver", "Progress": "driver", "Result": "result"}
+_HOMES = {
+    "Error": "errors",
+    "Diverged": "driver",
+    "Interrupted": "driver",
+    "Progress": "driver",
+    "Result": "result",
+    "batch": "batching",
+}
 
 
 def __getattr__(name: str) -> Any:

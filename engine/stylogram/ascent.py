@@ -48,7 +48,10 @@ class Regularisers:
 
 
 class RegularisedAscent:
-    """x ← r(x − rate · g), in this order: decay, blur, the pixels of small norm, those of small contribution."""
+    """x ← r(x − rate · g), in this order: decay, blur, the pixels of small norm, those of small contribution.
+
+    Their program crops the picture to 0 ... 255 before it is looked at: the stage's `clamp`.
+    """
 
     recovers = False
 

@@ -63,7 +63,7 @@ def task_command(module: types.ModuleType) -> click.Command:
     arguments = [
         click.Argument([name], nargs=-1 if many else 1, required=True) for name, many in module.ARGUMENTS.items()
     ]
-    fields = [_option(name, field) for name, field in module.Options.model_fields.items()]
+    fields = [option(name, field) for name, field in module.Options.model_fields.items()]
 
     def call(
         output: str, quiet: bool, trace: str | None = None, plot: str | None = None, save_every: int = 0, **given: Any
@@ -116,7 +116,7 @@ def _report_outputs() -> list[click.Option]:
     ]
 
 
-def _option(name: str, field: FieldInfo) -> click.Option:
+def option(name: str, field: FieldInfo) -> click.Option:
     """An option that hands its text on: pydantic reads it, so that Python and the command line accept the same."""
     if field.annotation is bool:
         return click.Option([f"--{name.replace('_', '-')}", name], is_flag=True, help=field.description)

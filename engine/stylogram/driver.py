@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import Error
-from .objective import Objective
+from .objective import Objective, Values
 from .optimise import Optimiser
 from .result import Result
 from .session import Array, available_threads, kernel_threads
@@ -64,6 +65,7 @@ def shown(picture: Array, pixel_range: float, margin: int) -> Array:
 
 
 Callback = Callable[[Progress], None]
+Flags = NDArray[np.bool_]
 
 
 @dataclass
@@ -85,13 +87,16 @@ class Stage:
 class Outcome:
     """`pictures` (N,3,H,W), the best of each picture at the last scale that was reached, and the trace so far.
 
-    `scale` and `iteration` are those of the latest picture that is among them.
+    `scale` and `iteration` are those of the latest picture that is among them. `losses` (N) are theirs. `failed` says
+    why a picture was given up, by its number: see Driver's `apart`.
     """
 
     pictures: Array
     trace: list[dict[str, Any]]
     scale: int = 0
     iteration: int = 0
+    losses: Values = field(default_factory=lambda: np.zeros(0))
+    failed: dict[int, str] = field(default_factory=dict)
 
 
 class Diverged(Error):  # noqa: N818 -- says what happened, as KeyboardInterrupt does
@@ -118,22 +123,63 @@ class _Best:
     def __init__(self, picture: Array) -> None:
         self.iteration = 0
         self.picture = picture.copy()
-        self._loss = np.full(len(picture), np.inf)
+        self.loss = np.full(len(picture), np.inf)
 
-    def look(self, objective: Objective, iteration: int) -> None:
-        better = objective.total < self._loss
+    def look(self, objective: Objective, iteration: int, going: Flags) -> None:
+        better = (objective.total < self.loss) & going  # a NaN is not less
         self.iteration = iteration if better.any() else self.iteration
         if better.all():
             np.copyto(self.picture, objective.picture)
         elif better.any():
             self.picture[better] = objective.picture[better]
-        np.fmin(self._loss, objective.total, out=self._loss)  # fmin: a NaN does not stay
+        self.loss[better] = objective.total[better]
+
+
+def _lost(objective: Objective, pictures: NDArray[np.intp]) -> str:
+    """What is no number in the losses or gradients of some pictures."""
+    total = objective.total[pictures]
+    if np.isfinite(total).all():
+        return "the gradient became infinite"
+    terms = ", ".join(name for name, value in objective.terms().items() if not np.isfinite(value))
+    return f"the loss became {total.max()}" + (f" ({terms})" if terms else "")
+
+
+class _Course:
+    """How the N pictures of a stage fare: which go on, since when each is not finite, and their losses."""
+
+    def __init__(self, count: int, failed: dict[int, str]) -> None:
+        self.going: Flags = np.array([at not in failed for at in range(count)])
+        self.bad = np.zeros(count, int)
+        self._losses: list[Values] = []
+
+    def count_bad(self, objective: Objective) -> None:
+        """How many evaluations in a row were not finite, of each picture that goes on."""
+        finite: Flags = np.isfinite(objective.total)
+        if not objective.finite():
+            finite &= np.isfinite(objective.gradient).reshape(len(finite), -1).all(axis=1)
+        self.bad = np.where(finite | ~self.going, 0, self.bad + 1)
+
+    def losses(self, objective: Objective, best: _Best) -> Values:
+        """The present ones; of pictures that have stopped, their best."""
+        return np.where(self.going, objective.total, best.loss)
+
+    def stop_flat(self, total: Values, tolerance: float, window: int) -> None:
+        """Pictures that a whole window lowered by less than the tolerance stop, each by its own losses."""
+        if not tolerance:
+            return
+        self._losses.append(total.copy())
+        if len(self._losses) > window:
+            losses = np.array(self._losses)
+            before, now = (np.fmin.reduce(part) for part in (losses[:-window], losses[-window:]))
+            self.going &= ~(before - now < tolerance * np.abs(now))
 
 
 class Driver:
     """Runs stages one after the other; the next is made from the picture of the one before.
 
-    Stops early when a whole `window` of iterations lowers the loss by less than `tolerance` times it (0: never).
+    A picture stops early when a whole `window` of iterations lowers its loss by less than `tolerance` times it
+    (0: never); the stage ends when all have. With `apart`, a picture whose loss is no longer a number is given up
+    alone: it keeps its best, the outcome says why, and the others go on; without, that is Diverged.
     `result` is the task's way from an outcome to its Result, for callbacks that want to see one in between; without it
     they get the first picture, its margin cut off.
     """
@@ -145,11 +191,14 @@ class Driver:
         tolerance: float = 0.0,
         window: int = 20,
         result: Callable[[Outcome], Result] | None = None,
+        apart: bool = False,
     ) -> None:
         self._callback = callback
         self._tolerance = tolerance
         self._window = window
         self._result = result
+        self._apart = apart
+        self._failed: dict[int, str] = {}
         self._trace: list[dict[str, Any]] = []
         self._started = time.perf_counter()
 
@@ -169,26 +218,26 @@ class Driver:
 
     def _run_stage(self, stage: Stage, scale: int, scales: int) -> Outcome:
         best = _Best(stage.objective.picture)
-        bad = 0
-        losses: list[float] = []
+        course = _Course(len(best.picture), self._failed)
         try:
             for iteration in range(stage.iterations + 1):
                 if iteration:
                     self._step(stage)
                 stage.objective.evaluate()
-                bad = 0 if stage.objective.finite() else bad + 1
-                if bad:
-                    self._check(stage, bad, scale, iteration, best)
-                best.look(stage.objective, iteration)
-                losses.append(self._report(stage, scale, scales, iteration, best))
-                if self._flat(losses):
+                course.count_bad(stage.objective)
+                if course.bad.any():
+                    self._check(stage, course, scale, iteration, best)
+                best.look(stage.objective, iteration, course.going)
+                self._report(stage, course, scale, scales, iteration, best)
+                course.stop_flat(stage.objective.total, self._tolerance, self._window)
+                if not course.going.any():
                     break
         except KeyboardInterrupt as error:
             raise Interrupted(self._outcome(best, scale)) from error
         return self._outcome(best, scale)
 
     def _outcome(self, best: _Best, scale: int) -> Outcome:
-        return Outcome(best.picture, self._trace, scale, best.iteration)
+        return Outcome(best.picture, self._trace, scale, best.iteration, best.loss, dict(self._failed))
 
     def _step(self, stage: Stage) -> None:
         objective = stage.objective
@@ -196,16 +245,18 @@ class Driver:
         if stage.clamp:
             np.clip(objective.picture, 0, stage.pixel_range, out=objective.picture)
 
-    def _check(self, stage: Stage, bad: int, scale: int, iteration: int, best: _Best) -> None:
-        if stage.optimiser.recovers and iteration and bad < PATIENCE:
+    def _check(self, stage: Stage, course: _Course, scale: int, iteration: int, best: _Best) -> None:
+        patience = PATIENCE if stage.optimiser.recovers and iteration else 1
+        lost = np.flatnonzero(course.bad >= patience)
+        if not lost.size:
             return
-        terms = ", ".join(name for name, value in stage.objective.terms().items() if not np.isfinite(value))
-        what = f"the loss became {stage.objective.total.max()} ({terms})" if terms else "the gradient became infinite"
         when = f"scale {scale}, iteration {iteration}" if iteration else "the initial picture"
-        raise Diverged(
-            f"{what} at {when}; try a smaller --learning-rate, another --optimizer, or smaller weights",
-            self._outcome(best, scale),
-        )
+        advice = "try a smaller --learning-rate, another --optimizer, or smaller weights"
+        if not self._apart:
+            raise Diverged(f"{_lost(stage.objective, lost)} at {when}; {advice}", self._outcome(best, scale))
+        for at in lost:
+            self._failed[int(at)] = f"{_lost(stage.objective, np.array([at]))} at {when}; {advice}"
+        course.going[lost] = False
 
     def _made(self, stage: Stage, outcome: Outcome) -> Result:
         """The result of stopping at `outcome`; its trace does not grow with the run's."""
@@ -214,9 +265,11 @@ class Driver:
             return self._result(outcome)
         return Result(shown(outcome.pictures[0], stage.pixel_range, stage.margin), outcome.trace)
 
-    def _report(self, stage: Stage, scale: int, scales: int, iteration: int, best: _Best) -> float:
+    def _report(self, stage: Stage, course: _Course, scale: int, scales: int, iteration: int, best: _Best) -> None:
         objective = stage.objective
-        loss = float(objective.total.mean())
+        # What has stopped is still moved, but no longer counts: its loss is that of its best.
+        losses = [loss for at, loss in enumerate(course.losses(objective, best)) if at not in self._failed]
+        loss = float(np.mean(losses)) if losses else float("nan")
         seconds = time.perf_counter() - self._started
         progress = Progress(
             scale, scales, iteration, stage.iterations, seconds, loss, objective.terms(), stage.pixel_range,
@@ -228,13 +281,6 @@ class Driver:
             self._trace.append(progress.row())
         if self._callback is not None:
             self._callback(progress)
-        return loss
-
-    def _flat(self, losses: list[float]) -> bool:
-        if not self._tolerance or len(losses) <= self._window:
-            return False
-        before, now = min(losses[: -self._window]), min(losses[-self._window :])
-        return before - now < self._tolerance * abs(now)
 
 
 def run(

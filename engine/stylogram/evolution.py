@@ -90,18 +90,33 @@ class Strips:
         self._total = sum(map(len, units.values())) * len(way.checkpoints)
         self._done = 0
         self._taken: set[str] = set()
+        self.folders: dict[str, str] = {}  #: of the layers that were written or skipped
 
     def _step(self) -> None:
         self._done += 1
         self._callback(Step("projections", self._done, self._total))
 
-    def write(self, layer: str) -> dict[str, Any]:
-        """The strips and the sheet of a layer; returns their folder, and width and height of a strip."""
+    def _folder(self, layer: str) -> str:
+        """The layer's among the report's, the same in every run that asks in the same order."""
+        self.folders[layer] = f"evolution/{slug(layer, self._taken)}"
+        return self.folders[layer]
+
+    def skip(self, layer: str) -> None:
+        """A layer that an earlier run has written."""
+        self._folder(layer)
+        self._done += len(self.units[layer]) * len(self._way.checkpoints)
+
+    def described(self, layer: str, sides: tuple[int, int]) -> dict[str, Any]:
+        """A layer's strips, for the page: their folder, units, and width and height of each."""
+        return {"name": layer, "folder": self.folders[layer], "units": self.units[layer], "size": list(sides)}
+
+    def write(self, layer: str) -> tuple[int, int]:
+        """The strips and the sheet of a layer; returns width and height of a strip."""
         units, seen = self.units[layer], self._way.checkpoints
         columns = [self._way.strongest(one, layer, units, self._step) for one in seen]
         shapes = [pair[0].shape for column in columns for pair in column.values()]
         blank = np.full(shapes[0] if shapes else (LEAST, LEAST, 3), 255, np.uint8)
-        folder = f"evolution/{slug(layer, self._taken)}"
+        folder = self._folder(layer)
         where = self._directory.folder(folder)
         made = np.zeros((0, 0, 3), np.float32)
         for unit in units:
@@ -109,7 +124,7 @@ class Strips:
             made = block([*(pair[0] for pair in pairs), *(pair[1] for pair in pairs)], len(columns), MARGIN)
             pictures.write(where / f"{unit:04d}.jpg", made)
         self._sheet(layer, Path(folder).name, [[column.get(unit, (blank,))[0] for column in columns] for unit in units])
-        return {"folder": folder, "units": units, "size": [made.shape[1], made.shape[0]]}
+        return made.shape[1], made.shape[0]
 
     def _sheet(self, layer: str, stem: str, rows: list[list[Bytes]]) -> None:
         """The projections alone, rows of units, columns of checkpoints."""
@@ -120,13 +135,11 @@ class Strips:
         pictures.write(self._directory.folder("sheets") / f"{stem}.png", made)
 
 
-def described(strips: Strips, layer: str, correlation: Correlation) -> dict[str, Any]:
-    """Of a layer: its strips, its correlation with the last and with the next checkpoint, and where it settled."""
+def settling(correlation: Correlation) -> dict[str, Any]:
+    """Of a layer: its correlation with the last and with the next checkpoint, and where it settled."""
     last = correlation.checkpoints - 1
     with_last = [correlation.mean(index, last) for index in range(last)]
     return {
-        "name": layer,
-        **strips.write(layer),
         "with_last": with_last,
         "with_next": [correlation.mean(index, index + 1) for index in range(last)],
         "settled": settled(with_last),

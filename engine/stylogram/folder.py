@@ -64,11 +64,11 @@ class Folder:
         sizes = tuple(sizes)
         path = self.root / self.names[number]
         small = _small(path, max(sizes))
-        rgb: NDArray[Any] = pictures.read(path).rgb if small is None else small
-        side = min(rgb.shape[:2])
-        top, left = (rgb.shape[0] - side) // 2, (rgb.shape[1] - side) // 2
-        middle = rgb[top : top + side, left : left + side]
-        return {size: _scaled(middle, size) for size in sizes}
+        whole: NDArray[Any] = pictures.read(path).rgb if small is None else small
+        side = min(whole.shape[:2])
+        top, left = (whole.shape[0] - side) // 2, (whole.shape[1] - side) // 2
+        middle = whole[top : top + side, left : left + side]
+        return {size: _scaled(middle, size, bgr=small is not None) for size in sizes}
 
 
 # How many times smaller libjpeg decodes a picture, at a fraction of the work. What is left to scale is a half or less,
@@ -79,7 +79,7 @@ _REDUCED = {
 
 
 def _small(path: Path, size: int) -> NDArray[np.uint8] | None:
-    """A JPEG file as (H,W,3) uint8, decoded at the least size of which both sides are twice `size`.
+    """A JPEG file as (H,W,3) uint8 BGR, decoded at the least size of which both sides are twice `size`.
 
     None for what pictures.read has to see to: other formats, turned pictures, sizes out of bounds, anything broken.
     """
@@ -98,17 +98,18 @@ def _small(path: Path, size: int) -> NDArray[np.uint8] | None:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[times] | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         return None
-    return None if bgr is None else np.asarray(bgr[..., ::-1], np.uint8)
+    return None if bgr is None else np.asarray(bgr, np.uint8)
 
 
-def _scaled(rgb: NDArray[Any], size: int) -> Array:
-    """(s,s,3), bytes or floats in [0,1], as (3,size,size) in [0,1]."""
-    if rgb.dtype != np.uint8:
-        batch: Array = pictures.to_batch(pictures.resized(rgb, (size, size)))
+def _scaled(middle: NDArray[Any], size: int, bgr: bool) -> Array:
+    """(s,s,3), bytes or floats in [0,1], as RGB (3,size,size) in [0,1]."""
+    if middle.dtype != np.uint8:
+        batch: Array = pictures.to_batch(pictures.resized(middle, (size, size)))
         return np.asarray(batch[0], np.float32)
-    method = cv2.INTER_AREA if rgb.shape[0] > size else cv2.INTER_LANCZOS4
-    if rgb.shape[0] != size:
-        rgb = np.asarray(cv2.resize(np.ascontiguousarray(rgb), (size, size), interpolation=method), np.uint8)
+    method = cv2.INTER_AREA if middle.shape[0] > size else cv2.INTER_LANCZOS4
+    if middle.shape[0] != size:
+        middle = np.asarray(cv2.resize(np.ascontiguousarray(middle), (size, size), interpolation=method), np.uint8)
+    rgb = middle[..., ::-1] if bgr else middle  # turned when it is small
     scaled: Array = np.ascontiguousarray(rgb.transpose(2, 0, 1)).astype(np.float32)
     scaled *= np.float32(1 / 255)
     return scaled
@@ -146,10 +147,11 @@ class Batch:
 def batches(folder: Folder, sizes: Sequence[int], length: int, first: int = 0) -> Iterator[Batch]:
     """The folder's pictures from `first` on, `length` at a time, in order."""
     starts = range(first, len(folder.names), length)
-    return ahead(partial(_batch, folder, tuple(dict.fromkeys(sizes)), length, start) for start in starts)
+    return ahead(partial(read_batch, folder, tuple(dict.fromkeys(sizes)), length, start) for start in starts)
 
 
-def _batch(folder: Folder, sizes: tuple[int, ...], length: int, first: int) -> Batch:
+def read_batch(folder: Folder, sizes: tuple[int, ...], length: int, first: int) -> Batch:
+    """The pictures from `first` on, at most `length`; broken ones are listed."""
     count = min(length, len(folder.names) - first)
     batch = Batch(first, count, {size: np.zeros((length, 3, size, size), np.float32) for size in sizes})
     for place in range(count):
@@ -161,10 +163,10 @@ def _batch(folder: Folder, sizes: tuple[int, ...], length: int, first: int) -> B
     return batch
 
 
-def ahead(jobs: Iterable[Callable[[], Made]], depth: int = AHEAD) -> Iterator[Made]:
-    """What the jobs return, in their order; another thread is up to `depth` of them ahead."""
+def ahead(jobs: Iterable[Callable[[], Made]], depth: int = AHEAD, workers: int = 1) -> Iterator[Made]:
+    """What the jobs return, in their order; other threads are up to `depth` of them ahead."""
     waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(1, "stylogram-reader") as reader:
+    with ThreadPoolExecutor(workers, "stylogram-reader") as reader:
         try:
             for job in jobs:
                 waiting.append(reader.submit(job))

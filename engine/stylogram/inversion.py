@@ -5,6 +5,10 @@
 x: pixels of 0 to 255 minus the mean colour; pictures here are in [0,1], and the constants are brought to that where
 they are used. "Understanding deep image representations by inverting them" (2015), sections 3 and 4; the halves and σ²
 are those of their program, github.com/aravindhm/deep-goggle, invert_nn.m.
+
+From noise in pixels this leads to high frequencies that the layer takes for the picture: deep layers come out as noise
+on grey. `natural` goes down the same energy in decorrelated Fourier coefficients (Olah, Mordvintsev and Schubert 2017),
+and shifts the picture meanwhile (as Mahendran and Vedaldi did in 2016, "... using natural pre-images"): it ends lower.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +21,11 @@ from stylogram_export.receptive import fields
 
 from . import losses
 from .errors import Error
+from .fourier import FourierOptimiser, FourierPicture
 from .objective import PictureTerm, Values
-from .session import Array
+from .optimise import Optimiser, Settings
+from .session import Array, FeaturePass, Shape
+from .transforms import Settling, ViewedPass
 
 ALPHA, ALPHA_WEIGHT, BETA = 6.0, 8e-10, 2.0
 RANGE = 255.0  # of their pixels
@@ -29,6 +36,9 @@ SIGMA, SIDE = 27098.1, 227  # the mean norm of a photograph of SIDE×SIDE pixels
 #: Learning rates and how many of 400 iterations each lasts.
 SCHEDULE = ((4e-3, 100), (4e-4, 200), (4e-5, 100))
 MOMENTUM = 0.9
+#: `natural`: Adam's learning rate, λ_V of every layer, the share of the iterations that shift the picture, and by how
+#: much: a part of the layer's stride, or pixels where it has none.
+RATE, NATURAL_TV, SHIFTED, OF_STRIDE, SHIFT = 0.05, 1.0, 0.7, 0.25, 8
 
 
 def sigma(height: int, width: int) -> float:
@@ -74,16 +84,42 @@ def depth(model: onnx.ModelProto, tensor: str) -> float:
     return found[tensor] / max(*found.values(), 1)
 
 
+def natural(
+    model: onnx.ModelProto,
+    tensor: str,
+    shape: Shape,
+    iterations: int,
+    rng: np.random.Generator,
+    *,
+    rate: float = RATE,
+    threads: int = 0,
+) -> tuple[FeaturePass, Optimiser]:
+    """The features of N first pictures, faint and shifted at every step, and what moves these; picture k is the same
+    whatever N is."""
+    stride = fields(model)[tensor].stride
+    jitter = SHIFT if stride is None else int(OF_STRIDE * float(max(stride)))
+    views = Settling(jitter, round(SHIFTED * iterations))
+    network = ViewedPass(model, [tensor], shape, views, rng.spawn(1)[0], threads=threads)
+    first = FourierPicture(shape, rng)
+    first.render(network.picture)
+    return network, FourierOptimiser(first, Settings("adam", rate))
+
+
 class Momentum:
-    """v ← 0.9 v − η σ² g, x ← x + v; η by SCHEDULE, stretched to `iterations`; v is 0 again when η changes."""
+    """v ← 0.9 v − η σ² g, x ← x + v; η by SCHEDULE, stretched to `iterations`; v is 0 again when η changes.
+
+    `rate`: the first of the learning rates, the others in proportion. Theirs are for AlexNet.
+    """
 
     recovers = False
 
-    def __init__(self, shape: Sequence[int], iterations: int) -> None:
+    def __init__(self, shape: Sequence[int], iterations: int, rate: float = SCHEDULE[0][0]) -> None:
         total = sum(count for _, count in SCHEDULE)
         ends = np.cumsum([count for _, count in SCHEDULE]) * iterations / total
-        self._rates = [next(rate for (rate, _), end in zip(SCHEDULE, ends, strict=True) if step < end)
-                       for step in range(iterations)]  # fmt: skip
+        rates = [one * rate / SCHEDULE[0][0] for one, _ in SCHEDULE]
+        self._rates = [
+            next(one for one, end in zip(rates, ends, strict=True) if step < end) for step in range(iterations)
+        ]
         self._square = (sigma(shape[2], shape[3]) / RANGE) ** 2
         self._velocity = np.zeros(tuple(shape), np.float32)
         self._change = np.empty_like(self._velocity)

@@ -7,8 +7,9 @@ a picture full of one pattern does not fill the nine. Equal maxima: the picture 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,10 +19,12 @@ from stylogram_export.network import Network, folded
 from stylogram_export.specialise import specialise
 
 from .errors import Error
+from .folder import Folder, ahead, read_batch
 from .session import Array, flushing, open_session, output_shapes
 from .units import SIDE, native_size
 
 Ints = NDArray[np.int64]
+WORKERS = 4  # batches that run side by side, at most: as many times the memory of one
 
 
 def _names(value: Any) -> Any:
@@ -52,6 +55,7 @@ class LayerPass:
             if len(sizes) not in (2, 4) or sizes[0] != shape[0] or 0 in sizes:
                 shown = ",".join(str(size or "?") for size in sizes)
                 raise Error(f"layer {layer} of {network.name} is ({shown}); a layer (N,C,h,w) or (N,C) is accepted")
+        self.length, self.size = shape[0], shape[2]
         self.shapes = {layer: found[tensor][1:] for layer, tensor in layers.items()}
         self._layers, self._tensors = dict(layers), tensors
         self._source = model.graph.input[0].name
@@ -69,6 +73,47 @@ def peaks(features: Array) -> tuple[Array, Ints]:
     """The maximum over positions of features (N,C,P), and the first position that has it: both (N,C)."""
     places = features.argmax(axis=2)
     return np.take_along_axis(features, places[:, :, None], axis=2)[:, :, 0], places
+
+
+@dataclass
+class Found:
+    """The maxima of one batch: `peaks` has (values, places), each (n,C), of every layer for the pictures `numbers` (n).
+
+    `done`: up to where in the folder the batch came; `broken`: its pictures that could not be used, with the reason.
+    """
+
+    done: int
+    numbers: list[int]
+    broken: dict[int, str]
+    peaks: dict[str, tuple[Array, Ints]]
+
+
+def side_by_side(threads: int) -> tuple[int, int]:
+    """How many batches run at the same time, and on how many threads each: together as many threads as can be."""
+    return max(
+        ((workers, threads // workers) for workers in range(1, WORKERS + 1)), key=lambda one: (one[0] * one[1], one)
+    )
+
+
+def scanned(folder: Folder, network: LayerPass, first: int, workers: int) -> Iterator[Found]:
+    """The folder's pictures from `first` on, in order, batch by batch.
+
+    Each of the `workers` reads a batch and runs it: as many batches are in memory as there are workers, and one more
+    each. Two batches side by side on one thread each waste less of two processors than two threads on one batch, of
+    which reading the next one takes one away.
+    """
+    starts = range(first, len(folder.names), network.length)
+    return ahead((partial(_found, folder, network, start) for start in starts), workers, workers)
+
+
+def _found(folder: Folder, network: LayerPass, first: int) -> Found:
+    batch = read_batch(folder, (network.size,), network.length, first)
+    whole, found = batch.whole, {}
+    if whole:
+        for layer, features in network(batch.squares[network.size]).items():
+            values, places = peaks(features)
+            found[layer] = values[whole], places[whole]
+    return Found(first + batch.count, [first + place for place in whole], batch.broken, found)
 
 
 @dataclass

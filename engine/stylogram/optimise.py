@@ -26,6 +26,7 @@ class Settings:
     """What an optimiser is made with. `learning_rate` None takes the optimiser's own default.
 
     `decay` multiplies the learning rate over `decay_every` iterations, smoothly: lr · decay^(iteration / decay_every).
+    `precondition`: how much further coarse structures may move than those of half the size (preconditioned.py); 1: not.
     """
 
     name: str = "lbfgs"
@@ -37,6 +38,7 @@ class Settings:
     epsilon: float = 1e-8
     decay: float = 1.0
     decay_every: int = 100
+    precondition: float = 1.0
 
 
 class Lbfgs:

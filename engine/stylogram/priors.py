@@ -14,8 +14,10 @@ class Prior:
     `fourier`: as decorrelated Fourier coefficients, else as pixels. `rate`: Adam's. `pad`, `jitter` in pixels, `zoom`
     (1 ± zoom) and `degrees`: how it is shown to the network at every step. `tv_weight`, `alpha_weight`: of the mean
     squared difference of neighbours and of the mean of |x - ½|⁶, where the activation is in units of the layer's root
-    mean square for the first picture. `contrast`: so many times the mean of all classes is taken off a class's score:
-    what they all like says nothing of it. `regularisers`: Yosinski's ascent in place of Adam.
+    mean square for the first picture. `by_sight`: tv_weight counts once, ten or a hundred times by how much the units
+    see, as in inversion.py: where they see little it would leave nothing but blots. `contrast`: so many times the mean
+    of all classes is taken off a class's score: what they all like says nothing of it; at most once where the scores
+    do not come out of a ReLU. `regularisers`: Yosinski's ascent in place of Adam.
     """
 
     fourier: bool = False
@@ -26,6 +28,7 @@ class Prior:
     zoom: float = 0.0
     degrees: float = 0.0
     tv_weight: float = 0.0
+    by_sight: bool = False
     alpha_weight: float = 0.0
     contrast: float = 0.0
     regularisers: Regularisers | None = field(default=None)
@@ -37,10 +40,18 @@ class Prior:
 #: with the steps of their program (deep-visualization-toolbox, "Reproducing paper results").
 PRIORS: dict[str, Prior] = {
     "natural": Prior(
-        fourier=True, iterations=256, pad=12, jitter=8, zoom=0.1, degrees=10.0, tv_weight=2500.0, contrast=10.0
+        fourier=True,
+        iterations=256,
+        pad=12,
+        jitter=8,
+        zoom=0.1,
+        degrees=10.0,
+        tv_weight=25.0,
+        by_sight=True,
+        contrast=10.0,
     ),
     "fourier": Prior(fourier=True, pad=12, jitter=8, zoom=0.1, degrees=10.0),
-    "pixels": Prior(rate=0.02, jitter=8, tv_weight=2500.0, alpha_weight=1000.0),
+    "pixels": Prior(rate=0.02, jitter=8, tv_weight=4000.0, by_sight=True, alpha_weight=1000.0),
     "yosinski-1": Prior(
         iterations=500, regularisers=Regularisers(blur=0.5, blur_every=4, small_norm=50, rate=100, progress=2)
     ),

@@ -58,9 +58,14 @@ class Recipe:
         start = self.coarsest[over.get("init", self.init) == "random"]
         return 1 + max(int(math.log(over.get("size", self.size) / start, self.growth) + 1e-9), 0)
 
-    def suited(self, weights: Mapping[str, float], given: Mapping[str, Any]) -> "Recipe":
-        """With a network's own weights of the losses, by their names, except those that are `given` (not None)."""
+    def suited(self, weights: Mapping[str, float], precondition: float, given: Mapping[str, Any]) -> "Recipe":
+        """With a network's own weights of the losses, by their names, and its preconditioning of L-BFGS.
+
+        Except those that are `given` (not None).
+        """
         own: dict[str, Any] = {f"{name}_weight": value for name, value in weights.items()}
+        if given.get("precondition") is None and self.optimiser.name == "lbfgs":
+            own["optimiser"] = replace(self.optimiser, precondition=precondition)
         return replace(self, **{name: value for name, value in own.items() if given.get(name) is None})
 
     def iterations_of(self, scales: int, given: int | None) -> tuple[int, ...]:
@@ -73,7 +78,10 @@ PRESETS: dict[str, Recipe] = {
     # Coarse to fine from 256 pixels on (from noise, 128): bench/results/scales_*.json. For the same work the strokes
     # are larger; the loss is lower from noise, and from the content for one pair of two, 3% higher for the other.
     "default": Recipe(
-        "scale-free losses, L-BFGS from the content picture, coarse to fine", coarsest=(256, 128), margin=8
+        "scale-free losses, L-BFGS from the content picture, coarse to fine",
+        iterations=(250,),
+        coarsest=(256, 128),
+        margin=8,
     ),
     # github.com/jcjohnson/neural-style, neural_style.lua
     "neural-style": Recipe(

@@ -1,7 +1,8 @@
 """Responses: what is counted about a layer's activations over a stream of pictures, in memory that does not grow."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ LOW, HIGH, FINE = -20, 20, 2  # bins of the histogram: FINE to an octave, from 2
 RARE = 0.01  # a filter that fires on a smaller part of the pictures is nearly dead
 SETTLED = 0.9  # the correlation with the last checkpoint from which on a layer counts as settled
 Doubles = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 def positions(count: int, seed: int = 0) -> Ints:
@@ -51,6 +53,15 @@ class Histogram:
         total = max(int(self.bins.sum()) + self.zeros + self.negatives, 1)
         return (self.bins / total).tolist(), self.zeros / total, self.negatives / total
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a file."""
+        return {"bins": self.bins, "others": np.array([self.zeros, self.negatives])}
+
+    @classmethod
+    def of(cls, arrays: Arrays) -> "Histogram":
+        """What `arrays` gave."""
+        return cls(np.array(arrays["bins"]), *map(int, arrays["others"]))
+
 
 class Correlation:
     """Pearson's r between K checkpoints, unit by unit, over pictures and positions.
@@ -75,6 +86,17 @@ class Correlation:
             self._second[index] += np.einsum("cp,cp->c", one, one)
         for a, b in self._pairs:
             self._mixed[a, b] += np.einsum("cp,cp->c", flat[a], flat[b])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The sums, for a file."""
+        mixed = np.array([self._mixed[pair] for pair in self._pairs])
+        return {"count": np.array(self._count), "first": self._first, "second": self._second, "mixed": mixed}
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on from what `arrays` gave."""
+        self._count = int(arrays["count"])
+        self._first, self._second = arrays["first"], arrays["second"]
+        self._mixed = dict(zip(self._pairs, arrays["mixed"], strict=True))
 
     def between(self, a: int, b: int) -> Doubles:
         """r (C) of a pair; NaN for a unit that is constant in one of the two."""
@@ -138,3 +160,66 @@ class Seen:
         samples: Array = features[places][:, :, self.positions[layer]]
         self.histograms[layer].add(samples)
         return samples
+
+
+class Counts:
+    """What is counted of several networks on the same pictures, as far as the pass has come.
+
+    `correlations`: of the layers of checkpoints, empty for networks that are none. `skipped`: the broken pictures, each
+    with the reason; `done` of the pictures, whole batches, are counted.
+    """
+
+    def __init__(self, networks: Sequence[Seen], passes: Sequence[LayerPass], checkpoints: bool) -> None:
+        """`passes` are those that the networks' open() made."""
+        self.skipped: dict[int, str] = {}
+        self.done = 0
+        self._networks, last = networks, len(networks) - 1
+        pairs = [pair for index in range(last) for pair in ((index, index + 1), (index, last))]
+        shapes = passes[0].shapes if checkpoints else {}
+        self.correlations = {layer: Correlation(last + 1, shape[0], pairs) for layer, shape in shapes.items()}
+
+    def add(self, batch: Batch, passes: Sequence[LayerPass], names: Sequence[str]) -> None:
+        """Every picture of a batch through every network."""
+        self.skipped |= batch.broken
+        samples: dict[str, list[Array]] = {layer: [] for layer in self.correlations}
+        for seen, network in zip(self._networks, passes, strict=True):
+            if not batch.whole:
+                break
+            features = network(batch.squares[seen.size])
+            for layer in seen.layers:
+                found = seen.add(layer, features[layer], batch, names)
+                if layer in samples:
+                    samples[layer].append(found)
+        for layer, several in samples.items():
+            if several:
+                self.correlations[layer].add(several)
+        self.done = batch.first + batch.count
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, for a file."""
+        made = {"done": np.array(self.done), "skipped": np.array(list(self.skipped), np.int64)}
+        made["reasons"] = np.array(list(self.skipped.values()), str)
+        for number, correlation in enumerate(self.correlations.values()):
+            made |= {f"correlation:{number}:{name}": values for name, values in correlation.arrays().items()}
+        for index, seen in enumerate(self._networks):
+            for number, layer in enumerate(seen.layers):
+                counted = {**seen.top[layer].arrays(), **seen.histograms[layer].arrays()}
+                made |= {f"{index}:{number}:{name}": values for name, values in counted.items()}
+        return made
+
+    def restore(self, arrays: Arrays) -> None:
+        """Go on from what `arrays` gave."""
+        self.done = int(arrays["done"])
+        reasons = (str(reason) for reason in arrays["reasons"])
+        self.skipped = dict(zip(map(int, arrays["skipped"]), reasons, strict=True))
+        for number, correlation in enumerate(self.correlations.values()):
+            correlation.restore(_below(arrays, f"correlation:{number}:"))
+        for index, seen in enumerate(self._networks):
+            for number, layer in enumerate(seen.layers):
+                mine = _below(arrays, f"{index}:{number}:")
+                seen.histograms[layer] = Histogram.of(mine)
+                seen.top[layer] = Top(*(mine[name] for name in seen.top[layer].arrays()))
+
+
+def _below(arrays: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}

@@ -101,6 +101,13 @@ class Sampling:
                 plane += np.bincount(index, row * share, count)
 
 
+class Views(Protocol):
+    """Where transforms come from."""
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int], canvas: tuple[int, int]) -> Transform:
+        """The next one, of pictures of `size` onto a canvas."""
+
+
 @dataclass(frozen=True)
 class Rolls:
     """Shifts drawn from -jitter to jitter pixels in both directions."""
@@ -111,6 +118,19 @@ class Rolls:
         """A shift for pictures of `size`; the canvas is as large."""
         down, right = rng.integers(-self.jitter, self.jitter + 1, 2)
         return Roll(int(down), int(right))
+
+
+@dataclass
+class Settling:
+    """Shifts of up to `jitter` pixels for the first `count` pictures, then none."""
+
+    jitter: int
+    count: int
+
+    def draw(self, rng: np.random.Generator, size: tuple[int, int], canvas: tuple[int, int]) -> Transform:
+        """As Rolls."""
+        self.count -= 1
+        return Rolls(self.jitter if self.count >= 0 else 0).draw(rng, size, canvas)
 
 
 @dataclass(frozen=True)
@@ -143,7 +163,7 @@ class ViewedPass(FeaturePass):
         model: onnx.ModelProto,
         taps: list[str],
         shape: Shape,
-        views: Rolls | Samplings,
+        views: Views,
         rng: np.random.Generator,
         *,
         canvas: tuple[int, int] | None = None,

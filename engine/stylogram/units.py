@@ -51,9 +51,14 @@ def _parser(what: str) -> Callable[[Any], Any]:
 
 
 def parse_classes(value: Any) -> Any:
-    """`954`, `banana` or 954 -> a tuple of one; a sequence of them is taken as well, and None as it is."""
+    """`954`, `banana` or 954 -> a tuple of one; `1,2,3` or a sequence -> of several; None is taken as it is.
+
+    Only numbers are joined by commas: there are commas in names.
+    """
     if value is None or isinstance(value, list | tuple):
         return value
+    if isinstance(value, str) and "," in value and all(part.strip().isdecimal() for part in value.split(",")):
+        return tuple(int(part) for part in value.split(","))
     return (value,)
 
 

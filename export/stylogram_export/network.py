@@ -33,7 +33,8 @@ class Network:
     `model`: prepared, its own preprocessing not folded in. `provenance`: where it comes from, for people to read.
     `assumed_preprocess`: nothing said which preprocessing it needs, so that `preprocess` is a guess. `loss_weights`: of
     LOSSES, those that suit it where nobody chose any: Gram matrices of features that are seldom 0 are mostly mean, and
-    a small relative difference means more there.
+    a small relative difference means more there. `precondition`: how much further coarse structures of the picture
+    should move than those of half the size, where nobody chose; 1: no further.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Network:
     provenance: Mapping[str, str] = field(default_factory=dict)
     assumed_preprocess: bool = False
     loss_weights: Mapping[str, float] = field(default_factory=dict)
+    precondition: float = 1.0
 
 
 def load(path: str | Path, preprocess: str | None = None) -> Network:
@@ -70,7 +72,19 @@ def _network(name: str, model: onnx.ModelProto, preprocess: Preprocess | None, p
     own = _provenance(metadata.get("provenance", "{}"))
     known = preprocess or declared
     weights = _loss_weights(metadata.get("loss_weights", "{}"))
-    return Network(name, model, known or PREPROCESS["imagenet"], layers, {**own, **provenance}, known is None, weights)
+    growth = _precondition(metadata.get("precondition", "1"))
+    known_or_guess = known or PREPROCESS["imagenet"]
+    return Network(name, model, known_or_guess, layers, {**own, **provenance}, known is None, weights, growth)
+
+
+def _precondition(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 1 <= value <= 4:
+        raise Error(f"precondition: a number from 1 to 4 is accepted, got {text[:80]!r}")
+    return value
 
 
 def _loss_weights(text: str) -> dict[str, float]:
@@ -144,6 +158,7 @@ def save(network: Network, path: str | Path) -> None:
         layers=network.layers.to_json(),
         provenance=json.dumps(dict(network.provenance)),
         **({"loss_weights": json.dumps(dict(network.loss_weights))} if network.loss_weights else {}),
+        **({"precondition": f"{network.precondition:g}"} if network.precondition != 1 else {}),
     )
     with _written([Path(path)]) as (temporary,):
         temporary.write_bytes(model.SerializeToString())

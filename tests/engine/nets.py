@@ -1,6 +1,8 @@
 """Small networks for the engine's tests."""
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+from stylogram_export.layers import Layers
 from stylogram_export.models import vgg
 from stylogram_export.network import Network
 from stylogram_export.prepare import prepare
@@ -34,3 +36,16 @@ def blocks(height, width, seed, cell=4, tint=(1, 1, 1)):
     rng = np.random.default_rng(seed)
     cells = rng.uniform(0, 1, (-(-height // cell), -(-width // cell), 3)) * tint
     return np.kron(cells, np.ones((cell, cell, 1)))[:height, :width].astype("f4")
+
+
+def by_hand(*nodes, constants=None, tap="y"):
+    """A network of our own making; `x` is the picture, `tap` its layer, called `deep`."""
+    tensors = [
+        numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in (constants or {}).items()
+    ]
+    graph = helper.make_graph(
+        list(nodes), "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [helper.make_tensor_value_info(tap, TensorProto.FLOAT, None)], tensors,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    return Network("hand", model, PREPROCESS["unit"], Layers({"deep": tap}, ("deep",), ("deep",)))

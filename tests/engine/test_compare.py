@@ -1,6 +1,10 @@
 """Compare: what is counted against NumPy, a network trained here at several points of its training, and bad input."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +109,52 @@ def test_evolution(here):
     strip = pictures.read(here / "evolution" / "conv2_1" / "0003.jpg").rgb
     assert strip.shape[:2] == tuple(found["layers"][1]["size"][::-1])
     assert (here / "sheets" / "conv1_1.png").is_file()
+
+
+SCRIPT = """
+import os, signal, sys
+from stylogram.tasks import compare as task
+task.EVERY = 0
+phase, at = sys.argv[1], int(sys.argv[2])
+def look(step):
+    print(step.phase, step.done, flush=True)
+    if step.phase == phase and step.done >= at:
+        os.kill(os.getpid(), signal.SIGKILL)
+networks = [f"step{step}.onnx" for step in (0, 20, 90, 100)]
+task.compare(networks, output=sys.argv[3], callback=look, pictures="more", size=24, batch=4)
+"""
+
+
+def run(phase, at, output):
+    """The code, the steps as (phase, done), and what was said."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT, phase, str(at), output], capture_output=True, text=True)
+    return done.returncode, [tuple(line.rsplit(" ", 1)) for line in done.stdout.splitlines()], done.stderr
+
+
+def contents(directory):
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_a_run_that_is_killed_twice_ends_as_one_that_is_not(here, checkpoints):
+    """A broken picture among them, before the first kill: what was skipped is kept too."""
+    (checkpoints / "more").mkdir()
+    for number in range(20):
+        os.link(checkpoints / "pics" / f"{number:02d}.png", checkpoints / "more" / f"{number:02d}.png")
+    (checkpoints / "more" / "01.jpg").write_bytes(b"no picture")
+    cut, whole = here.parent / "cut", here.parent / "whole"
+    code, steps, said = run("never", 0, str(whole))
+    assert code == 0, said
+    assert len(json.loads((whole / "comparison.json").read_text())["skipped"]) == 1
+    assert run("pictures", 12, str(cut))[0] == -signal.SIGKILL
+    (cut / ".comparison.json.0123456789ab").write_text("half")  # as a kill inside of a write leaves it
+    code, second, said = run("projections", 30, str(cut))
+    assert code == -signal.SIGKILL, said
+    assert second[0] == ("pictures", "16")  # not from the beginning: 12 were saved
+    code, third, said = run("never", 0, str(cut))
+    assert code == 0, said
+    assert {phase for phase, _ in third} == {"projections"}
+    assert 0 < len(third) < sum(phase == "projections" for phase, _ in steps)
+    assert contents(cut) == contents(whole)
 
 
 def test_the_same_network_twice_is_settled_at_once(here):

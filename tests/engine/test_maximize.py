@@ -127,6 +127,45 @@ def _scores(x, weights):
     return f.conv2d(f.conv2d(hidden, weights["w2"], padding=1).relu(), weights["w3"]).mean(dim=(2, 3))
 
 
+def test_a_unit_that_sleeps_is_woken():
+    """A bias that grey does not overcome: no gradient without a leak; with it the unit fires in the end."""
+    from_grey = nets.weights((1, 1), (4, 6))
+    from_grey["conv1_1.weight"][2] = -1 / 27
+    from_grey["conv1_1.bias"][2] = -0.5  # imagenet's grey is about 0.2, black about -2
+    net = nets.narrow(from_grey, (1, 1))
+    given = {"network": net, "layer": "conv1_1", "unit": 2, "size": 24, "prior": "fourier", "iterations": 60}
+    made = stylogram.maximize(**given)
+    assert "conv1_1: 2: 0 everywhere for the first picture; ReLUs leak 0.01 for them" in made.notes
+    assert liking(net, net.layers.tensor("conv1_1"), made.exact)[2].mean() > 0.1
+    awake = stylogram.maximize(**{**given, "unit": 1})
+    assert not any("leak" in note for note in awake.notes)
+
+
+def test_several_classes_by_number(network):
+    made = stylogram.maximize(network=network, class_="1,3", **FAST)
+    assert [label.split()[0] for label in made.labels] == ["1", "3"]
+
+
+def test_yosinski_s_pictures_are_shown_at_full_contrast_around_the_mean(network):
+    made = stylogram.maximize(network=network, class_=1, size=24, iterations=3, prior="yosinski-4")
+    off = np.abs(made.exact - 0.5)
+    assert off.max() == pytest.approx(0.5)
+    assert (off < 1e-6).all(axis=2).mean() > 0.8  # 90% of the pixels are the mean itself
+
+
+def test_how_much_total_variation_counts_follows_what_the_units_see():
+    net = nets.narrow()
+
+    def smoothness(layer, **given):
+        work = _Maximising(Options(network=net, layer=layer, unit=0, size=160, **given))
+        (term,) = work._picture_terms(work._pass(work.model, 1))
+        return term._scale
+
+    shallow, deep = (smoothness(layer) for layer in ("conv1_1", net.layers.style[-1]))
+    assert deep == pytest.approx(100 * shallow)
+    assert smoothness("conv1_1", tv_weight=7) == pytest.approx(shallow * 7 / PRIORS["natural"].tv_weight)
+
+
 def test_a_network_of_one_size_is_shown_the_picture_without_padding():
     made = stylogram.maximize(network=classifier(side=32, flat=True), class_=2, iterations=3)
     assert made.exact.shape == (32, 32, 3)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from engine.originals import ORIGINALS, STAGES
 from stylogram.driver import Driver
+from stylogram.optimise import Settings
 from stylogram.recipes import PRESETS
 from stylogram.tasks.stylize import Options, Stylization
 
@@ -114,6 +115,10 @@ def test_initial_pictures(weights, pictures):
 def test_a_network_says_which_weights_suit_it() -> None:
     """They go before the default preset's, never before what was given, and no other preset knows them."""
     default = PRESETS["default"]
-    suited = default.suited({"style": 2000.0, "tv": 0.5}, {"tv_weight": 3.0, "style_weight": None})
+    suited = default.suited({"style": 2000.0, "tv": 0.5}, 1.0, {"tv_weight": 3.0, "style_weight": None})
     assert (suited.style_weight, suited.tv_weight) == (2000.0, default.tv_weight)
     assert replace(suited, style_weight=default.style_weight) == default
+    assert default.suited({}, 1.7, {}).optimiser.precondition == 1.7
+    assert default.suited({}, 1.7, {"precondition": 1.2}).optimiser.precondition == 1.0
+    adam = replace(default, optimiser=Settings("adam"))
+    assert adam.suited({}, 1.7, {}) == adam

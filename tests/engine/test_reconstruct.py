@@ -15,7 +15,7 @@ from stylogram.losses import colour_norm
 from stylogram.options import checked
 from stylogram.tasks.reconstruct import Inversion, LayerGrid, Options
 from stylogram_export.layers import discover
-from stylogram_export.network import Network, save
+from stylogram_export.network import Network, folded, save
 from stylogram_export.prepare import prepare
 from stylogram_export.preprocess import PREPROCESS
 
@@ -53,7 +53,8 @@ def energy(weights, layer, x, code, sigma, weight_tv, alpha=6.0, weight_alpha=8e
 @pytest.mark.parametrize("options", [{}, {"tv_weight": 100, "tv_beta": 3, "alpha": 4, "alpha_weight": 1e-4}])
 def test_energy_and_gradient_are_the_paper_s(image, options):
     weights = nets.weights(STAGES)
-    given = Options(network=nets.narrow(weights, STAGES, "caffe"), layer="conv3_1", starts=2, **options)
+    network = nets.narrow(weights, STAGES, "caffe")
+    given = Options(network=network, layer="conv3_1", preset="pixels", starts=2, **options)
     work = Inversion(image, given)
     objective = work.stages()[0](None).objective
     objective.evaluate()
@@ -147,11 +148,31 @@ def test_errors_and_the_distance_of_pairs_by_brute_force():
 
 
 def test_a_shallow_layer_gives_the_picture_back(image, network):
-    smooth, exact = (run(image, network, layer="conv1_1", iterations=60, tv_weight=weight) for weight in (None, 0.1))
+    smooth, exact = (
+        run(image, network, layer="conv1_1", preset="pixels", iterations=60, tv_weight=weight) for weight in (None, 0.1)
+    )
     for result, error, likeness in ((smooth, 0.1, 0.8), (exact, 0.02, 0.9)):
         assert result.errors[0] < error
         assert np.corrcoef(result.exact.ravel(), image.ravel())[0, 1] > likeness
     assert any("error ‖y − y₀‖² / ‖y₀‖² is" in note for note in result.notes)
+
+
+def test_shifts_end_before_the_iterations_do(image, network):
+    tensor, shape = network.layers.tensor("conv3_1"), (1, 3, *SIZE)
+    model = folded(network, [tensor])
+    passing, _ = inversion.natural(model, tensor, shape, 10, np.random.default_rng(0))
+    seen = []
+    for _ in range(11):
+        passing.forward()
+        seen.append(passing.features[tensor].copy())
+    assert all(np.array_equal(seen[-1], one) for one in seen[7:])
+    assert not any(np.array_equal(seen[-1], one) for one in seen[:3])
+
+
+def test_the_paper_s_rates_may_be_scaled():
+    slow, fast = (inversion.Momentum((1, 3, 8, 8), 40, rate)._rates for rate in (1e-3, 4e-3))
+    assert fast == inversion.Momentum((1, 3, 8, 8), 40)._rates
+    np.testing.assert_allclose(np.array(slow) * 4, fast)
 
 
 def test_the_paper_s_descent_lowers_the_loss(image, network):
@@ -243,7 +264,8 @@ def test_a_vector_of_a_classifier_can_be_inverted():
         ({"grid": True, "content_layers": "conv9_1"}, r"unknown layer 'conv9_1'"),
         ({"pairs": "nowhere"}, r"^pairs: a folder of pictures is needed, nowhere is none$"),
         ({"pairs": (np.ones((20, 20, 3), "f4"),)}, r"^pairs: at least two pictures"),
-        ({"preset": "mahendran", "optimizer": "adam"}, r"^preset: mahendran has an optimiser"),
+        ({"preset": "mahendran", "optimizer": "adam"}, r"^preset: mahendran has an optimiser of its own; pixels takes"),
+        ({"history": 5}, r"^preset: natural has an optimiser of its own; pixels takes others"),
     ],
 )
 def test_bad_input_in_one_line(image, network, given, message):
@@ -255,7 +277,7 @@ def test_bad_input_in_one_line(image, network, given, message):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"preset": "mahendra"}, r"unknown preset 'mahendra'; accepted: mahendran, default"),
+        ({"preset": "mahendra"}, r"unknown preset 'mahendra'; accepted: mahendran, natural"),
         ({"keep": "worst"}, r"keep.*best"),
         ({"starts": 0}, r"^starts: "),
         ({"alpha": 0.5}, r"^alpha: "),

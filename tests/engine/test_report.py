@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -225,3 +226,12 @@ def test_a_damaged_state(tmp_path):
     (tmp_path / "out" / "state.npz").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(Error, match=r"state\.npz is damaged .* remove .*out to begin anew"):
         ReportDirectory(tmp_path / "out", "stylogram test", {"size": 3}).state()
+
+
+def test_what_pages_and_the_default_network_are_made_of_is_in_the_package():
+    """As an installed package finds it, without a path into the sources; nothing empty."""
+    here = files("stylogram")
+    parts = ["page.html", "style.css", "common.js", "units.js", "compare.js"]
+    for path in [*(f"report/{name}" for name in parts), "networks/seednet.onnx", "py.typed"]:
+        assert here.joinpath(path).is_file(), path
+        assert path == "py.typed" or here.joinpath(path).read_bytes(), path

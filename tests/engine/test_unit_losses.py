@@ -68,6 +68,27 @@ def test_without_shares_the_mean_over_positions_counts():
     np.testing.assert_allclose(value, -FEATURES[:, 2].mean(axis=(1, 2)), rtol=1e-5)
 
 
+def test_diversity_counts_by_what_was_reached():
+    """Its scale is the weight times the mean activation of a group, 0 where that is below 0; activation writes it."""
+    activation = losses.load("unit", "activation").Term("layer", "tap", np.eye(C, dtype="f4")[[2] * N], None, 3.0)
+    module = losses.load("unit", "diversity")
+    follows = module.Term("layer", "tap", N, 0.5, activation.reached)
+    value, gradient = np.zeros(N), np.zeros_like(FEATURES)
+    activation.add(FEATURES, gradient, False, np.zeros(N))
+    reached = 3 * FEATURES[:, 2].mean(axis=(1, 2))
+    np.testing.assert_allclose(activation.reached, reached, rtol=1e-5)
+    follows.add(FEATURES, gradient, False, value)
+    scale = 0.5 * max(reached.mean(), 0)
+    assert scale > 0
+    flat = FEATURES.reshape(N, C, -1).astype(float)
+    expected, slope = module.reference(flat, N, scale)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_allclose(gradient.reshape(flat.shape), slope, rtol=1e-3, atol=1e-6 * np.abs(slope).max())
+    activation.reached[:] = -1
+    follows.add(FEATURES, gradient, False, value)
+    assert not gradient.any()
+
+
 def test_all_channels_are_deepdream_s_objective():
     value, gradient = np.zeros(N), np.zeros_like(FEATURES)
     losses.load("unit", "strength").Term("layer", "tap").add(FEATURES, gradient, False, value)

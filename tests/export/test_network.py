@@ -262,6 +262,14 @@ def test_default_layers_of_other_names_are_described_too():
     assert rows[-1]["shape"] == (1, 8, 16, 12)
 
 
+@pytest.mark.parametrize("text", ["0.5", "5", "nan", "much"])
+def test_a_declared_preconditioning_is_checked(tmp_path, text):
+    model = models.network("random").model
+    model.metadata_props.add(key="stylogram.precondition", value=text)
+    with pytest.raises(Error, match=f"precondition: a number from 1 to 4 is accepted, got '{text}'"):
+        load(stored(model, tmp_path))
+
+
 def test_export_writes_a_pair_for_other_programs(tmp_path):
     made = network()
     forward, backward = export(made, ["relu1_1", "conv3_1"], (1, 3, 32, 40), tmp_path / "pair")
@@ -319,9 +327,10 @@ def test_export_of_a_layer_that_is_not_there(tmp_path):
 
 
 def test_weights_of_the_losses_go_with_the_file(tmp_path):
-    weighted = replace(models.network("random"), loss_weights={"style": 2000.0, "tv": 0.5})
+    weighted = replace(models.network("random"), loss_weights={"style": 2000.0, "tv": 0.5}, precondition=1.7)
     save(weighted, tmp_path / "net.onnx")
     assert load(tmp_path / "net.onnx").loss_weights == weighted.loss_weights
+    assert load(tmp_path / "net.onnx").precondition == 1.7
 
 
 @pytest.mark.parametrize("text", ["[1]", '{"stile": 1}', '{"style": -1}', '{"style": "much"}', '{"tv": NaN}', "{"])

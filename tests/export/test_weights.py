@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import onnx
 import pytest
-import scipy.io
 import torch
+from export.weight_files import SINGLE, as_torch, check, keras, matconvnet
 from narrow_vgg import TorchVgg, features, picture, relative, torchvision_keys, weights
 from safetensors.numpy import save_file
 from stylogram_export import models
@@ -23,22 +23,6 @@ from stylogram_export.preprocess import PREPROCESS, Preprocess
 from stylogram_export.weights import formats, load_any
 
 torch_format = importlib.import_module("stylogram_export.weights.torch")
-SINGLE = 2e-5  # float32 through up to 19 layers, the sums in another order
-
-
-def as_torch(tensors):
-    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
-
-
-def check(network, tensors, preprocess, assumed=False):
-    """The network computes what PyTorch does with these weights, for the preprocessing that goes with them."""
-    x = network.preprocess.apply(picture())
-    wanted = TorchVgg(tensors)(x)
-    for name in ("conv1_1", "conv2_1:linear", "pool5"):
-        assert relative(features(network.model, [name], x)[name], wanted[name]) < SINGLE, name
-    assert network.preprocess == preprocess
-    assert network.assumed_preprocess == assumed
-    assert network.provenance["architecture"] == models.recognise(tensors)
 
 
 def test_every_format_is_found():
@@ -211,123 +195,6 @@ def test_a_safetensors_file_that_is_cut_off(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(Error, match="not a safetensors file, or cut off"):
         load_any(path)
-
-
-# --- MatConvNet
-
-
-def cell(items):
-    made = np.empty((1, len(items)), object)
-    made[0] = items
-    return made
-
-
-def matconvnet(tensors, path, *, old=False, mean=(123.68, 116.779, 103.939), normalise=True):
-    """`layers` as a cell array of structs, weights H×W×in×out; `old`: filters/biases and a top-level normalization."""
-    layers = []
-    names = [name.removesuffix(".weight") for name in tensors if name.endswith(".weight")]
-    for name in names:
-        kernel, bias = tensors[f"{name}.weight"], tensors[f"{name}.bias"][None]
-        kernel = kernel if kernel.ndim == 4 else kernel.reshape(*kernel.shape, 1, 1)
-        stored = {"type": "conv", "name": name, "pad": np.ones((1, 4)), "stride": np.ones((1, 2))}
-        pair = (kernel.transpose(2, 3, 1, 0), bias)
-        stored |= {"filters": pair[0], "biases": pair[1]} if old else {"weights": cell(list(pair))}
-        layers += [stored, {"type": "relu", "name": f"relu_{name}"}]
-    average = np.broadcast_to(np.array(mean), (8, 8, 3)) if old else np.array(mean).reshape(1, 1, 3)
-    normalization = {"averageImage": average, "imageSize": [224, 224, 3]} if normalise else {"imageSize": [1]}
-    content = {"normalization": normalization} if old else {"meta": {"normalization": normalization, "classes": "x"}}
-    scipy.io.savemat(path, {"layers": cell(layers), **content})
-
-
-@pytest.mark.parametrize("old", [False, True], ids=["meta", "old"])
-def test_matconvnet(tmp_path, old):
-    tensors, path = weights("vgg19"), tmp_path / "imagenet-vgg-verydeep-19.mat"
-    matconvnet(tensors, path, old=old)
-    network = load_any(path)
-    assert network.preprocess.mean == pytest.approx((123.68, 116.779, 103.939), rel=1e-12)  # a mean over a picture
-    check(network, tensors, Preprocess("RGB", 255.0, network.preprocess.mean))
-
-
-def test_matconvnets_classifier_is_convolutions(tmp_path):
-    tensors, path = weights("vgg11", classifier=True), tmp_path / "net.mat"
-    stored = {**tensors, "fc6.weight": tensors["fc6.weight"].reshape(-1, 14, 7, 7)}
-    matconvnet(stored, path)
-    network = load_any(path, classifier=True)
-    x = picture(224, 224)
-    assert relative(features(network.model, ["logits"], x)["logits"], TorchVgg(tensors)(x)["logits"]) < SINGLE
-
-
-def test_matlab_files_that_are_no_network(tmp_path):
-    scipy.io.savemat(tmp_path / "other.mat", {"a": np.ones(3)})
-    matconvnet(weights("vgg11"), tmp_path / "mean.mat", normalise=False)
-    (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n")
-    matconvnet(weights("vgg11"), tmp_path / "whole.mat")
-    (tmp_path / "cut.mat").write_bytes((tmp_path / "whole.mat").read_bytes()[:3000])
-    cases = {
-        "other.mat": "MatConvNet's `layers` is needed, got a",
-        "mean.mat": "averageImage, three numbers or a picture, is needed",
-        "new.mat": r"MATLAB 7.3 \(HDF5\) is not accepted",
-        "cut.mat": "not a MATLAB 5 file, or cut off",
-    }
-    for name, says in cases.items():
-        with pytest.raises(Error, match=says) as error:
-            load_any(tmp_path / name)
-        assert "\n" not in str(error.value)
-
-
-# --- Keras
-
-
-def keras(tensors, path, *, nested=False, as_bytes=True):
-    """The layout of Keras' application weights; `nested` as in a whole saved model."""
-    code = (lambda text: text.encode()) if as_bytes else str
-    with h5py.File(path, "w") as file:
-        group = file.create_group("model_weights") if nested else file
-        names = ["input_1"]
-        for key in [key for key in tensors if key.endswith(".weight")]:
-            ours = key.removesuffix(".weight")
-            theirs = {"fc6": "fc1", "fc7": "fc2", "fc8": "predictions"}.get(ours)
-            theirs = theirs or ours.replace("conv", "block").replace("_", "_conv")
-            kernel = tensors[key].transpose(2, 3, 1, 0) if tensors[key].ndim == 4 else tensors[key].T
-            layer = group.create_group(theirs)
-            inner = layer.create_group(theirs) if nested else layer
-            stems = ("kernel:0", "bias:0") if nested else (f"{theirs}_W_1:0", f"{theirs}_b_1:0")
-            inner[stems[0]], inner[stems[1]] = kernel, tensors[f"{ours}.bias"]
-            layer.attrs["weight_names"] = [code(f"{theirs}/{stem}" if nested else stem) for stem in stems]
-            names.append(theirs)
-        group.create_group("input_1").attrs["weight_names"] = np.array([], "S1")
-        group.attrs["layer_names"] = [code(name) for name in names]
-
-
-@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
-@pytest.mark.parametrize("as_bytes", [False, True], ids=["text", "bytes"])
-def test_keras(tmp_path, nested, as_bytes):
-    tensors, path = weights("vgg19"), tmp_path / "net"
-    keras(tensors, path, nested=nested, as_bytes=as_bytes)
-    check(load_any(path), tensors, PREPROCESS["caffe"])
-
-
-def test_kerass_classifier_reads_features_channels_last(tmp_path):
-    tensors, path = weights("vgg11", classifier=True), tmp_path / "net.h5"
-    channels_last = tensors["fc6.weight"].reshape(-1, 14, 7, 7).transpose(0, 2, 3, 1)
-    keras({**tensors, "fc6.weight": channels_last.reshape(len(channels_last), -1)}, path)
-    network = load_any(path, classifier=True)
-    x = picture(224, 224)
-    assert relative(features(network.model, ["logits"], x)["logits"], TorchVgg(tensors)(x)["logits"]) < SINGLE
-
-
-def test_hdf5_files_that_are_no_network(tmp_path):
-    with h5py.File(tmp_path / "other.h5", "w") as file:
-        file["data"] = np.ones(3)
-    keras(weights("vgg11"), tmp_path / "whole.h5")
-    (tmp_path / "cut.h5").write_bytes((tmp_path / "whole.h5").read_bytes()[:4000])
-    for name, says in {
-        "other.h5": "no known architecture",
-        "cut.h5": "not a Keras file of weights, or cut off",
-    }.items():
-        with pytest.raises(Error, match=says) as error:
-            load_any(tmp_path / name)
-        assert "\n" not in str(error.value)
 
 
 # --- ONNX, and what all formats share

@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def options(data: Path, out: Path, epochs: int = 2) -> argparse.Namespace:
     out.mkdir(exist_ok=True)
-    return argparse.Namespace(data=data, out=out, epochs=epochs, steps=2, batch=4, rate=2e-3, seed=0, device="cpu")
+    return argparse.Namespace(data=data, out=out, epochs=epochs, steps=2, batch=12, rate=2e-3, seed=0, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +117,46 @@ def test_the_file(data: Path, trained: Path, tmp_path: Path, per: str) -> None:
             value[:, alive] * scale.numpy()[alive, None, None], wanted[name][:, alive], atol=0.03
         )
         assert (value[:, alive] if per == "filter" else value).mean() == pytest.approx(1, rel=0.05)
+    for name in network.layers.style:
+        (white,) = session.run([network.layers.tensor(name)], {"x": crops.batch(2 * 10**6, 32)[0].numpy()})
+        covariance = np.cov(white.transpose(1, 0, 2, 3).reshape(white.shape[1], -1), bias=True)
+        assert np.trace(covariance) / len(covariance) == pytest.approx(1, rel=0.02), name
+        spread = np.sqrt(np.diag(covariance))
+        correlation = covariance / spread / spread[:, None]
+        assert np.abs(correlation - np.eye(len(covariance))).max() < 0.1, name
     (found,) = session.run(["logits"], {"x": x.numpy()})
     np.testing.assert_allclose(found, logits, atol=0.05)
+
+
+def test_a_file_s_whitened_layers_are_made_anew(data: Path, trained: Path, tmp_path: Path) -> None:
+    crops = Crops(data, 0)
+    write(torch.load(trained / "epoch-02.pt", weights_only=True), crops, tmp_path / "net.onnx", "filter", 32)
+    export.again(tmp_path / "net.onnx", crops, tmp_path / "again.onnx", 64)
+    before, after = load(tmp_path / "net.onnx"), load(tmp_path / "again.onnx")
+    assert after.layers == before.layers
+    assert (after.loss_weights, after.precondition) == (before.loss_weights, before.precondition)
+    assert {**after.provenance, "file": "net.onnx"} == dict(before.provenance)
+    x = crops.batch(0, 2)[0].numpy()
+    sessions = [onnxruntime.InferenceSession(network.model.SerializeToString()) for network in (before, after)]
+    one, two = (session.run(["logits", "conv3_1:white"], {"x": x}) for session in sessions)
+    assert np.array_equal(one[0], two[0])
+    assert not np.array_equal(one[1], two[1])  # other pictures, other directions
+
+
+def test_whitened_responses_are_uncorrelated_and_of_mean_variance_one() -> None:
+    rng = np.random.default_rng(0)
+    mixed = rng.standard_normal((6, 5)) @ rng.standard_normal((5, 4 * 100)) + 3.0  # 5 directions of 6
+    response = mixed.reshape(6, 4, 10, 10).transpose(1, 0, 2, 3).astype(np.float32)
+    weight, bias = export.whitening(response)
+    assert weight.shape == (5, 6, 1, 1)
+    white = np.einsum("kc,nchw->knhw", weight[..., 0, 0], response).reshape(5, -1) + bias[:, None]
+    covariance = np.cov(white, bias=True)
+    np.testing.assert_allclose(white.mean(1), 0, atol=1e-4)
+    np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-4)
+    assert np.trace(covariance) / 5 == pytest.approx(1, rel=1e-4)
+    variance = np.linalg.eigvalsh(np.cov(mixed, bias=True))[1:]
+    shrunk = variance / (variance + export.SHRINK * variance.mean())
+    np.testing.assert_allclose(np.diag(covariance), shrunk / shrunk.mean(), rtol=1e-3)
 
 
 def test_the_default_network_is_what_it_says() -> None:
@@ -127,4 +165,5 @@ def test_the_default_network_is_what_it_says() -> None:
     assert classes == dataset.pictures.class_names(len(classes))
     assert network.layers.content == export.CONTENT
     assert (network.layers.style, network.loss_weights) == (tuple(export.STYLE), export.LOSSES)
+    assert network.precondition == export.PRECONDITION
     assert "procedural" in network.provenance["weights"]

@@ -1,6 +1,6 @@
 """How good are networks for style transfer? An ImageNet SqueezeNet that none of them has seen is the judge.
 
-    python -m stylogram_training.evaluate [NETWORK ...] [-o RESULT.json] [--pictures DIR] [--iterations 300]
+    python -m stylogram_training.evaluate [NETWORK ...] [-o RESULT.json] [--pictures DIR] [--iterations N]
 
 Every network stylises the four pairs at 256 pixels with default options; judge_style.py of the shared data (see
 STYLOGRAM_SHARED) measures style and content distance. A NETWORK is a name or a file, with `:caffe` behind it if it has
@@ -52,7 +52,7 @@ def distances(module: Any, style: Path, content: Path, made: Path) -> tuple[floa
     return by_style, float(((found[module.CONTENT] - original) ** 2).sum() / (original**2).sum())
 
 
-def evaluate(network: str, module: Any, folder: Path, iterations: int) -> list[dict[str, Any]]:
+def evaluate(network: str, module: Any, folder: Path, iterations: int | None) -> list[dict[str, Any]]:
     """One row a pair; the pictures are kept in `folder`."""
     name, _, preprocess = network.partition(":")
     rows = []
@@ -74,7 +74,7 @@ def main() -> None:
     ask.add_argument("networks", nargs="*", default=["random", "seednet", squeezenet])
     ask.add_argument("-o", "--output", type=Path)
     ask.add_argument("--pictures", type=Path, default=Path("evaluated"))
-    ask.add_argument("--iterations", type=int, default=300)
+    ask.add_argument("--iterations", type=int, help="those of the default preset if not given")
     given = ask.parse_args()
     given.pictures.mkdir(parents=True, exist_ok=True)
     module = judge()

@@ -1,9 +1,16 @@
 """Make the network's ONNX file from what train.py left: normalisations folded in, activations of mean one, half floats.
 
-    python -m stylogram_training.export STATE.pt DATA -o seednet.onnx [--per layer|filter] [--pictures 256]
+    python -m stylogram_training.export STATE.pt|NETWORK.onnx DATA -o seednet.onnx [--per layer|filter] [--pictures 256]
+
+Of a NETWORK.onnx that this made before, only the layers `:white` (see below), the default layers and the weights of the
+losses are made anew.
 
 Gatys et al. (2015) scaled VGG's filters so that their mean activation over pictures and positions is one: losses of
 different layers can then be compared. ReLU lets a factor through, so the next layer's weights take it back.
+
+Beside every layer `conv1_1` there is `conv1_1:white`: what goes into its ReLU, along principal directions over these
+pictures, each of variance one. Gram matrices of it weigh every direction alike. (Those of the features themselves are
+mostly a few numbers: two thirds of the directions of conv4_1 have less than a fiftieth of the mean variance.)
 """
 
 import argparse
@@ -14,11 +21,13 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from stylogram_export.layers import Layers
 from stylogram_export.models import vgg
-from stylogram_export.network import METADATA, Network, save
+from stylogram_export.network import METADATA, Network, load, save
 from stylogram_export.preprocess import Preprocess
 from torch import Tensor, nn
 
@@ -26,11 +35,13 @@ from .network import WIDTHS, Body, Heads, convolutions
 from .train import Crops
 
 COUNTS = tuple(len(stage) for stage in WIDTHS)
-STYLE = {"conv1_1": 2, "conv1_2": 2, "conv2_1": 2, "conv2_2": 2, "conv3_1": 1, "conv3_2": 1} | {
-    "conv4_1": 0.5, "conv4_2": 0.5, "conv5_1": 0.25,
-}  # fmt: skip
-CONTENT = ("conv2_2",)
-LOSSES = {"style": 300.0, "tv": 0.04}  # what suits these features best, and the layers: training/README.md
+SHARES = (2, 2, 2, 2, 1, 1, 0.5, 0.5, 0.25)
+STYLE = {f"{name}:white": share for name, share in zip(convolutions(), SHARES, strict=True)}
+CONTENT = ("conv3_2:white",)
+LOSSES = {"style": 235.0, "tv": 0.04}  # what suits these features best, and the layers: training/README.md
+PRECONDITION = 1.7  # of L-BFGS
+SHRINK = 0.05  # of the mean variance: added to every direction's, or noise would count as much as what is there
+LEAST = 0.004  # of the mean variance: directions with less are left out
 FLOOR = 1e-2  # of the layer's mean: what a filter's mean counts at least, or one that never fires would be blown up
 
 
@@ -64,6 +75,42 @@ def tensors(body: Body, heads: Heads, mean: dict[str, Tensor], per: str) -> dict
     return made
 
 
+def whitening(response: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights (K,C,1,1) and bias (K) that make responses (N,C,h,w) uncorrelated, of mean variance one.
+
+    K <= C: directions of too little variance are left out. y = D⁻½ Vᵀ (r - μ), C = V Λ Vᵀ, D = Λ + SHRINK · mean(Λ).
+    """
+    flat = response.transpose(1, 0, 2, 3).reshape(response.shape[1], -1).astype(np.float64)
+    mean = flat.mean(1)
+    variance, directions = np.linalg.eigh(np.cov(flat, bias=True))
+    kept = variance > LEAST * variance.mean()
+    variance, directions = variance[kept], directions[:, kept]
+    scale = 1 / np.sqrt(variance + SHRINK * variance.mean())
+    scale /= np.sqrt(np.mean(variance * scale**2))
+    weight = scale[:, None] * directions.T
+    return weight[..., None, None].astype(np.float32), (-weight @ mean).astype(np.float32)
+
+
+def whiten(model: onnx.ModelProto, crops: Crops, count: int) -> None:
+    """Append `<layer>:white` for every layer to the graph and to its outputs, from `count` scenes."""
+    names = convolutions()
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=f"{name}:linear") for name in names)
+    session = onnxruntime.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
+    pictures = np.array_split(crops.batch(2 * 10**6, count)[0].numpy(), count // 32)
+    for name in names:
+        parts = [session.run([f"{name}:linear"], {"x": part})[0] for part in pictures]
+        weight, bias = whitening(np.concatenate(parts))
+        white = f"{name}:white"
+        model.graph.initializer.append(numpy_helper.from_array(weight, f"{white}.weight"))
+        model.graph.initializer.append(numpy_helper.from_array(bias, f"{white}.bias"))
+        inputs = [f"{name}:linear", f"{white}.weight", f"{white}.bias"]
+        model.graph.node.append(helper.make_node("Conv", inputs, [white], white, kernel_shape=[1, 1]))
+        made = helper.make_tensor_value_info(white, TensorProto.FLOAT, ["N", len(weight), None, None])
+        model.graph.output.append(made)
+
+
 def graph(weights: dict[str, NDArray[np.float32]], pooling: str = "avg") -> onnx.ModelProto:
     """The whole as opset 18: picture -> features -> `logits` (N,classes), the mean of every place's."""
     body = {name: value for name, value in weights.items() if name.startswith("conv")}
@@ -80,13 +127,15 @@ def graph(weights: dict[str, NDArray[np.float32]], pooling: str = "avg") -> onnx
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
     classes = len(weights["texture.bias"])
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes]))
-    return _halved(model)
+    return model
 
 
-def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights kept as float16 and cast where they are used: half the file, and ordinary ONNX."""
+def halved(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Its constants kept as float16 and cast where they are used: half the file, and ordinary ONNX."""
     casts = []
     for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT16:
+            continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], f"{name}.cast", to=TensorProto.FLOAT))
@@ -103,6 +152,8 @@ def write(state: dict[str, Any], crops: Crops, path: Path, per: str, count: int)
     heads.load_state_dict(state["heads"])
     body.eval()
     model = graph(tensors(body, heads, means(body, crops, count), per))
+    whiten(model, crops, count)
+    model = halved(model)
     provenance = {
         "weights": "trained by Stylogram on procedural pictures; no photograph, no other network",
         "script": "training/stylogram_training/train.py",
@@ -115,9 +166,30 @@ def write(state: dict[str, Any], crops: Crops, path: Path, per: str, count: int)
         "licence": "Apache-2.0",
     }
     preprocess = Preprocess(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    layers = replace(vgg.layers(COUNTS, len(COUNTS) - 1), style=tuple(STYLE), content=CONTENT, weights=STYLE)
     helper.set_model_props(model, {f"{METADATA}classes": json.dumps(state["classes"])})
-    save(Network("seednet", model, preprocess, layers, provenance, loss_weights=LOSSES), path)
+    save(Network("seednet", model, preprocess, layers(), provenance, False, LOSSES, PRECONDITION), path)
+
+
+def layers() -> Layers:
+    """The names of the layers, those of the whitened ones, and which are the defaults."""
+    own = vgg.layers(COUNTS, len(COUNTS) - 1)
+    also = {**own.also, **{f"{name}:white": f"{name}:white" for name in convolutions()}}
+    return replace(own, also=also, style=tuple(STYLE), content=CONTENT, weights=STYLE)
+
+
+def again(file: Path, crops: Crops, path: Path, count: int) -> None:
+    """A file that write() made, with its whitened layers made anew."""
+    before, model = load(file), onnx.load(file)
+    del model.graph.output[1:]
+    nodes = [node for node in model.graph.node if ":white" not in node.name]
+    constants = [value for value in model.graph.initializer if ":white" not in value.name]
+    del model.graph.node[:], model.graph.initializer[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    whiten(model, crops, count)
+    provenance = {name: value for name, value in before.provenance.items() if name not in ("file", "format")}
+    network = Network("seednet", halved(model), before.preprocess, layers(), provenance, False, LOSSES, PRECONDITION)
+    save(network, path)
 
 
 def main() -> None:
@@ -129,6 +201,9 @@ def main() -> None:
     ask.add_argument("--per", choices=("layer", "filter"), default="filter")
     ask.add_argument("--pictures", type=int, default=256)
     given = ask.parse_args()
+    if given.state.suffix == ".onnx":
+        again(given.state, Crops(given.data, 0), given.output, given.pictures)
+        return
     state = torch.load(given.state, map_location="cpu", weights_only=True)
     write(state, Crops(given.data, state["seed"]), given.output, given.per, given.pictures)
 

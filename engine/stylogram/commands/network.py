@@ -62,6 +62,8 @@ def show(network: str, preprocess: str | None, pooling: str | None, size: int) -
     if chosen.loss_weights:
         weights = ", ".join(f"{name} {value:g}" for name, value in chosen.loss_weights.items())
         console.print(f"weights of the losses, if none are given: {weights}", markup=False)
+    if chosen.precondition != 1:
+        console.print(f"preconditioning of L-BFGS, if none is given: {chosen.precondition:g}", markup=False)
     console.width = max(console.width, 120)  # a table cut to 80 columns cannot be read
     table = Table("layer", "tensor", "op", "shape", "stride", "receptive field", "default", box=None, pad_edge=False)
     for row in networks.describe(chosen, (1, 3, size, size)):

@@ -34,6 +34,7 @@ class Term:
         self._directions = np.asarray(directions, np.float32) * np.float32(weight)
         self._shares = shares
         self._slope: Array | None = None  # the gradient (N,C,P), the same at every picture: made once
+        self.reached = np.zeros(len(directions))  #: −L of each picture (N) at the last add()
 
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
         n, c = self._directions.shape
@@ -42,5 +43,6 @@ class Term:
             self._shares = np.full(flat.shape[2], 1 / flat.shape[2], np.float32)
         if self._slope is None:
             self._slope = -self._directions[:, :, None] * self._shares
-        value -= np.einsum("nc,nc->n", self._directions, flat @ self._shares, dtype=np.float64)
+        self.reached[:] = np.einsum("nc,nc->n", self._directions, flat @ self._shares, dtype=np.float64)
+        value -= self.reached
         np.add(into, self._slope, out=into) if accumulate else np.copyto(into, self._slope)

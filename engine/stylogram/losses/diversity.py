@@ -2,6 +2,8 @@
 
 F (C,P) are the features of one picture of a group of N, S_i = Σ_{j≠i} Ĝ_j: pictures of one unit are to differ in their
 textures. Olah, Mordvintsev and Schubert 2017, "Feature visualization", section on diversity, as their program has it.
+There s is a number, which is to be found anew for every layer; here it may go with what the pictures have reached: s =
+weight · max(mean of their activations, 0), a constant where L is differentiated.
 """
 
 import numpy as np
@@ -31,27 +33,33 @@ def reference(features: Doubles, group: int, scale: float) -> tuple[Doubles, Dou
 
 
 class Term:
-    """The loss of one layer for pictures in groups of `group` that follow one another."""
+    """The loss of one layer for pictures in groups of `group` that follow one another.
 
-    def __init__(self, layer: str, tap: str, group: int, weight: float = 1.0) -> None:
+    `reached` (N): their activations, which another term writes before; without it s is the weight.
+    """
+
+    def __init__(
+        self, layer: str, tap: str, group: int, weight: float = 1.0, reached: NDArray[np.float64] | None = None
+    ) -> None:
         if group < 2:
             raise Error(f"diversity: groups of at least 2 pictures are accepted, got {group}")
         self.name, self.tap = f"diversity {layer}", tap
-        self._group, self._scale = group, weight / group
+        self._group, self._weight, self._reached = group, weight, reached
 
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
         n, c = features.shape[:2]
         flat, into = features.reshape(n, c, -1), gradient.reshape(n, c, -1)
         for start in range(0, n, self._group):
             part = slice(start, start + self._group)
-            along, pulled = self._of(flat[part])
+            size = 1.0 if self._reached is None else max(float(self._reached[part].mean()), 0.0)
+            along, pulled = self._of(flat[part], self._weight * size / self._group)
             value[part] += along
             if accumulate:
                 into[part] += pulled
             else:
                 into[part] = pulled
 
-    def _of(self, flat: Array) -> tuple[NDArray[np.float64], Array]:
+    def _of(self, flat: Array, scale: float) -> tuple[NDArray[np.float64], Array]:
         """One group's shares of the loss, and its gradient."""
         grams = flat @ flat.transpose(0, 2, 1)
         squares = np.square(grams, dtype=np.float64).sum(axis=(1, 2))
@@ -59,5 +67,5 @@ class Term:
         unit = grams / norms
         others = unit.sum(axis=0) - unit
         along = np.einsum("ncd,ncd->n", unit, others, dtype=np.float64)
-        pull = (others - along.astype(np.float32)[:, None, None] * unit) * (np.float32(4 * self._scale) / norms)
-        return self._scale * along, pull @ flat
+        pull = (others - along.astype(np.float32)[:, None, None] * unit) * (np.float32(4 * scale) / norms)
+        return scale * along, pull @ flat

@@ -73,6 +73,8 @@ class Term:
     ) -> None:
         if normalization not in NORMALIZATIONS:
             raise one_of("style normalization", normalization, NORMALIZATIONS)
+        if len(shape) != 4:
+            raise Error(f"style layer {layer} has shape {shape}; a layer (N,C,h,w), with rows and columns, is accepted")
         self.name, self.tap = f"style {layer}", tap
         n, channels, positions = shape[0], shape[1], shape[2] * shape[3]
         grams = [matrix[0].astype(np.float64) for matrix, _ in targets]

@@ -6,6 +6,7 @@ nearly dead if it is above 0 on under 1% of them. Layers settle when their units
 the last checkpoint, 0.9 or more from there on.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,21 +18,21 @@ from stylogram_export.network import Network
 from .. import pictures as picture_files
 from .. import responses
 from ..errors import Error
-from ..evolution import Projections, Strips, described
+from ..evolution import Projections, Strips, settling
 from ..filters import FirstLayer
 from ..folder import Folder, batches
 from ..looking import Looking
-from ..maxima import LayerNames, LayerPass, digest, square_size
+from ..maxima import LayerNames, digest, square_size
 from ..options import NetworkOptions, checked
 from ..report import Report, Step
 from ..report.directory import ReportDirectory, plain, skipped, skipped_note, slug
 from ..report.page import write_page
-from ..responses import Correlation, Seen
-from ..session import Array
+from ..responses import Counts, Seen
 from ..units import SIDE, Units, check_units
 
 ARGUMENTS = {"networks": True}
 REPORT = True
+EVERY = 2.0  # seconds between two states on the disk
 FIRST_UNITS = 16  # of each layer, in the evolution, if none are named
 
 Callback = Callable[[Step], None]
@@ -63,7 +64,7 @@ def compare(
     """Write a report into the directory `output` on `networks`: names, files or Networks; checkpoints in their order.
 
     `options` are the fields of Options. `callback` is given a Step now and then; it may raise KeyboardInterrupt to
-    stop. Raises Error for bad input, before anything is written.
+    stop: the same call then goes on where it was. Raises Error for bad input, before anything is written.
     """
     chosen = checked(Options, options)
     several = [networks] if isinstance(networks, str | Path | Network) else list(networks)
@@ -80,9 +81,8 @@ class _Comparison:
         self.folder = Folder.scan(options.pictures)
         self.notes: list[str] = []
         self.networks = self._networks(networks)
-        self.skipped: dict[int, str] = {}
         self.evolving = self._evolving()
-        self.correlations: dict[str, Correlation] = {}
+        self.sides: list[tuple[int, int]] = []  # width and height of the strips of the layers that are projected
         self.directory = ReportDirectory(output, "stylogram compare", self._settings(), self.folder.root)
 
     def _networks(self, networks: Sequence[str | Path | Network]) -> list[Seen]:
@@ -128,72 +128,95 @@ class _Comparison:
             "networks": [seen.label for seen in self.networks],
             "weights": [digest(seen.network) for seen in self.networks],
             "pictures": str(self.folder.root.resolve()),
+            "pictures' names, sizes and times": self.folder.fingerprint(),
             "layer": list(options.layer) if options.layer else None,
             "unit": list(options.unit) if options.unit else None,
             "rule": options.rule,
             "size": [seen.size for seen in self.networks],
+            "batch": options.batch,
         }
 
     def run(self) -> Report:
-        passes = [seen.open(self.options.batch) for seen in self.networks]
-        for layer in self._common():
-            check_units(self.options.unit or (), passes[0].shapes[layer][0], layer)
-        self._pass(passes)
-        del passes
-        self.directory.claim()
+        self._count()
         described = {**self._described(), "evolution": self._evolution()}
         self.directory.write_json("comparison.json", described)
         title = "Comparison: " + ", ".join(seen.label for seen in self.networks)
         write_page(self.directory.path / "index.html", "compare", title, described)
         self.directory.finish()
-        count = len(self.folder.names) - len(self.skipped)
+        count = len(self.folder.names) - len(self.counts.skipped)
         return Report(self.directory.path, f"{len(self.networks)} networks over {count} pictures", tuple(self.notes))
+
+    def _count(self) -> None:
+        """Every picture through every network, once; from where a stopped run was."""
+        passes = [seen.open(self.options.batch) for seen in self.networks]
+        for layer, shape in passes[0].shapes.items() if self.evolving else ():
+            check_units(self.options.unit or (), shape[0], layer)
+        self.counts = Counts(self.networks, passes, self.evolving)
+        claimed, names = self._restore(), self.folder.names
+        saved = time.monotonic()
+        try:
+            for batch in batches(self.folder, self._sizes(), self.options.batch, self.counts.done):
+                self.counts.add(batch, passes, names)
+                if not claimed and len(self.counts.skipped) < self.counts.done:
+                    self.directory.claim()  # as soon as there is a picture to report on
+                    claimed = True
+                if claimed and time.monotonic() - saved > EVERY:
+                    self._save()
+                    saved = time.monotonic()
+                self.callback(Step("pictures", self.counts.done, len(names)))
+        except KeyboardInterrupt:
+            if claimed:
+                self._save()
+            raise
+        if not claimed:
+            first, why = next(iter(self.counts.skipped.items()))
+            raise Error(f"none of {len(names)} pictures can be used; {names[first]}: {why}")
+        self._save()
+
+    def _sizes(self) -> list[int]:
+        return [seen.size for seen in self.networks]
+
+    def _restore(self) -> bool:
+        """Whether there is a stopped run to go on from."""
+        state = self.directory.state() if self.directory.path.is_dir() else None
+        if state is None:
+            return False
+        self.directory.claim()  # what was half-written goes
+        self.sides = [(int(width), int(height)) for width, height in state.pop("sides")]
+        self.counts.restore(state)
+        return True
+
+    def _save(self) -> None:
+        sides = np.array(self.sides, np.int64).reshape(-1, 2)
+        self.directory.save({**self.counts.arrays(), "sides": sides})
 
     def _evolution(self) -> dict[str, Any] | None:
         """What the page and the JSON say of it; None for networks that are no checkpoints of one architecture."""
         if not self.evolving:
             return None
+        correlations = self.counts.correlations
         units = {
             layer: list(self.options.unit or range(min(FIRST_UNITS, len(self.networks[0].top[layer].fired))))
-            for layer in self.correlations
+            for layer in correlations
         }
         way = Projections(self.folder, self.networks, self.options.rule, self.options.batch)
         strips = Strips(way, self.directory, units, self.callback)
-        layers = [described(strips, layer, found) for layer, found in self.correlations.items()]
+        for layer in correlations:
+            if len(strips.folders) < len(self.sides):  # a run that was stopped has made them
+                strips.skip(layer)
+                continue
+            self.sides.append(strips.write(layer))
+            self._save()
+        layers = [
+            {**strips.described(layer, sides), **settling(correlations[layer])}
+            for layer, sides in zip(correlations, self.sides, strict=True)
+        ]
         return {"checkpoints": [seen.label for seen in self.networks], "layers": layers, "bound": responses.SETTLED}
-
-    def _common(self) -> list[str]:
-        return list(self.networks[0].layers) if self.evolving else []
-
-    def _pass(self, passes: Sequence[LayerPass]) -> None:
-        """Every picture through every network, once."""
-        names, last = self.folder.names, len(self.networks) - 1
-        pairs = [pair for index in range(last) for pair in ((index, index + 1), (index, last))]
-        for layer in self._common():
-            self.correlations[layer] = Correlation(last + 1, passes[0].shapes[layer][0], pairs)
-        for batch in batches(self.folder, [seen.size for seen in self.networks], self.options.batch):
-            self.skipped |= batch.broken
-            samples: dict[str, list[Array]] = {layer: [] for layer in self.correlations}
-            for seen, network in zip(self.networks, passes, strict=True):
-                if not batch.whole:
-                    break
-                features = network(batch.squares[seen.size])
-                for layer in seen.layers:
-                    found = seen.add(layer, features[layer], batch, names)
-                    if layer in samples:
-                        samples[layer].append(found)
-            for layer, several in samples.items():
-                if several:
-                    self.correlations[layer].add(several)
-            self.callback(Step("pictures", batch.first + batch.count, len(names)))
-        if len(self.skipped) == len(names):
-            first, why = next(iter(self.skipped.items()))
-            raise Error(f"none of {len(names)} pictures can be used; {names[first]}: {why}")
 
     def _described(self) -> dict[str, Any]:
         """The figures, and the first layers' filters as pictures."""
-        count = len(self.folder.names) - len(self.skipped)
-        self.notes += skipped_note(self.folder.names, self.skipped, "comparison.json")
+        count = len(self.folder.names) - len(self.counts.skipped)
+        self.notes += skipped_note(self.folder.names, self.counts.skipped, "comparison.json")
         if count * responses.RARE <= 1:
             self.notes.append(f"of {count} pictures one is 1% or more: no filter can be nearly dead")
         taken: set[str] = set()
@@ -203,7 +226,7 @@ class _Comparison:
             "pictures": count,
             "folder": plain(str(self.folder.root)),
             "notes": self.notes,
-            "skipped": skipped(self.folder.names, self.skipped),
+            "skipped": skipped(self.folder.names, self.counts.skipped),
             "bins": {"low": responses.LOW, "high": responses.HIGH, "fine": responses.FINE},
             "networks": networks,
         }

@@ -22,9 +22,9 @@ from stylogram_export.specialise import specialise
 
 from .. import pictures as picture_files
 from ..errors import Error
-from ..folder import Batch, Folder, ahead, batches
+from ..folder import Folder, ahead
 from ..looking import Looking
-from ..maxima import LayerNames, LayerPass, Top, check_finite, digest, peaks, square_size
+from ..maxima import Found, LayerNames, LayerPass, Top, check_finite, digest, scanned, side_by_side, square_size
 from ..options import NetworkOptions, checked
 from ..project import Kept, Projector
 from ..report import Report, Step
@@ -177,11 +177,12 @@ class _Work:
             return
         length = self.options.batch
         tensors = {layer.name: layer.tensor for layer in self.layers}
-        network = LayerPass(self.look.network, tensors, (length, 3, self.size, self.size), self.look.threads)
+        workers, threads = side_by_side(self.look.threads)
+        network = LayerPass(self.look.network, tensors, (length, 3, self.size, self.size), threads)
         claimed, saved = False, time.monotonic()
         try:
-            for batch in batches(self.folder, [self.size], length, self.done):
-                self._maxima(network, batch)
+            for found in scanned(self.folder, network, self.done, workers):
+                self._add(found)
                 claimed = claimed or self._claim()
                 if claimed and time.monotonic() - saved > EVERY:
                     self._save()
@@ -203,18 +204,14 @@ class _Work:
         self.directory.claim()
         return True
 
-    def _maxima(self, network: LayerPass, batch: Batch) -> None:
-        self.skipped |= batch.broken
-        places = batch.whole
-        if places:
-            numbers = [batch.first + place for place in places]
-            names = [self.folder.names[number] for number in numbers]
-            features = network(batch.squares[self.size])
-            for layer in self.layers:
-                values, where = peaks(features[layer.name])
-                check_finite(values[places], layer.name, names)
-                layer.top.add(values[places], where[places], numbers)
-        self.done = batch.first + batch.count
+    def _add(self, found: Found) -> None:
+        self.skipped |= found.broken
+        names = [self.folder.names[number] for number in found.numbers]
+        for layer in self.layers if found.numbers else ():
+            values, places = found.peaks[layer.name]
+            check_finite(values, layer.name, names)
+            layer.top.add(values, places, found.numbers)
+        self.done = found.done
 
     def _project(self) -> None:
         """The projections, chunk by chunk; a chunk's pictures are written before it counts as done."""

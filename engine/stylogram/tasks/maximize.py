@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import onnx
 from pydantic import BeforeValidator, Field
 from stylogram_export.network import folded
 
-from .. import losses, pictures
+from .. import inversion, losses, pictures
 from ..ascent import RegularisedAscent
+from ..awake import LEAK, awakened, last_relus
 from ..driver import Callback, Outcome, Stage, run
 from ..errors import Error, one_of
 from ..fourier import FourierOptimiser, FourierPicture
@@ -27,6 +29,7 @@ from ..priors import PRIORS, Prior
 from ..result import Result
 from ..session import Array, features_of
 from ..sheets import sheet
+from ..tiles import stretched
 from ..transforms import Samplings, ViewedPass
 from ..units import SIDE, Classes, Logits, Units, check_units, direction, native_size, shape_of
 
@@ -45,7 +48,9 @@ class Options(NetworkOptions):
 
     layer: str | None = Field(None, title="NAME", description="the layer of --unit or --direction")
     unit: Units | None = Field(None, title="K,L-M", description="channels of the layer; several make a sheet")
-    class_: Classes | None = Field(None, title="K|NAME", description="a class, by number or name, in place of a layer")
+    class_: Classes | None = Field(
+        None, title="K,L|NAME", description="a class, by number or name, in place of a layer; several numbers: a sheet"
+    )
     classes: str | Path | None = Field(
         None, title="FILE", description="names of the classes: a name a line, or JSON; the network's own if not given"
     )
@@ -57,7 +62,7 @@ class Options(NetworkOptions):
     )
     prior: Annotated[str, BeforeValidator(_prior)] = Field("natural", title="NAME", description=", ".join(PRIORS))
     diversity: int = Field(1, ge=1, le=64, title="N", description="N pictures of each unit, as unlike as they can be")
-    diversity_weight: Weight = Field(10.0, title="X", description="how much that counts beside the activation")
+    diversity_weight: Weight = Field(0.5, title="X", description="how much that counts, of the activation")
     iterations: int | None = Field(None, ge=1, title="N", description="steps")
     learning_rate: Positive | None = Field(None, title="X", description="of Adam, or of Yosinski's ascent")
     jitter: int | None = Field(None, ge=0, le=512, title="PIXELS", description="how far the picture is shifted")
@@ -176,12 +181,17 @@ class _Maximising(Looking):
         every = np.eye(channels, dtype=np.float32)
         if options.class_ is not None and self.logits is not None:
             chosen = [self.logits.index(wanted) for wanted in options.class_]
-            common = np.float32(self.prior.contrast / channels)
+            common = np.float32(self._contrast() / channels)
             return [_Unit(self.logits.label(index), every[index] - common) for index in chosen]
         if options.direction is not None:
             return [_Unit("direction", direction(options.direction, channels, self.layer))]
         check_units(options.unit or (), channels, self.layer)
         return [_Unit(str(unit), every[unit]) for unit in options.unit or ()]
+
+    def _contrast(self) -> float:
+        """The prior's is for scores that end at 0; where they have no floor, more than 1 asks for less of all."""
+        own = self.options.contrast is None and not last_relus(self.network.model.graph, self.tap)
+        return min(self.prior.contrast, 1.0) if own else self.prior.contrast
 
     def _shares(self) -> Array | None:
         """One neuron's place among the positions, or None for the mean over all."""
@@ -206,19 +216,39 @@ class _Maximising(Looking):
     def _stage(self, number: int, before: Array | None) -> Stage:  # noqa: ARG002 -- the last picture, not the best
         self._keep()
         units, prior = self.batches[number], self.prior
-        taps = list(dict.fromkeys([self.tap, self.diversity_tap]))
-        views = Samplings(prior.jitter, prior.zoom, prior.degrees)
-        shape = (len(units), 3, *self.size)
-        network = ViewedPass(self.model, taps, shape, views, self._rng, canvas=self.canvas, threads=self.threads)
+        network = self._pass(self.model, len(units))
         optimiser = self._start(network)
         network.forward()  # once more than the driver does: how large the layer's values are
         size = float(np.sqrt(np.square(network.features[self.tap], dtype=np.float64).mean()))
         if not size:
             raise Error(f"layer {self.layer} of {self.network.name} is 0 everywhere for the first picture: it is dead")
+        network = self._awake(network, units)
         self._objective = Objective(
             network, self._feature_terms(units, 1.0 if prior.regularisers else 1 / size), self._picture_terms(network)
         )
-        return Stage(self._objective, optimiser, prior.iterations, clamp=not prior.fourier and not prior.regularisers)
+        return Stage(self._objective, optimiser, prior.iterations, clamp=not prior.fourier)
+
+    def _pass(self, model: onnx.ModelProto, count: int) -> ViewedPass:
+        prior, shape = self.prior, (count, 3, *self.size)
+        taps = list(dict.fromkeys([self.tap, self.diversity_tap]))
+        views = Samplings(prior.jitter, prior.zoom, prior.degrees)
+        return ViewedPass(model, taps, shape, views, self._rng, canvas=self.canvas, threads=self.threads)
+
+    def _awake(self, network: ViewedPass, units: list[_Unit]) -> ViewedPass:
+        """The network after its first forward(), or one that leaks where a unit is 0 everywhere: see awake.py."""
+        asleep = [
+            unit.label
+            for unit, features in zip(units, network.features[self.tap], strict=True)
+            if not features[unit.direction > 0 if (unit.direction > 0).any() else unit.direction != 0].any()
+        ]
+        model = awakened(self.model, self.tap) if asleep else None
+        if model is None:
+            return network
+        found = ", ".join(dict.fromkeys(asleep))
+        self.notes.append(f"{self.layer}: {found}: 0 everywhere for the first picture; ReLUs leak {LEAK} for them")
+        leaking = self._pass(model, len(units))
+        leaking.picture[:] = network.picture
+        return leaking
 
     def _start(self, network: ViewedPass) -> Optimiser:
         """Write the first pictures; returns what moves them."""
@@ -239,19 +269,21 @@ class _Maximising(Looking):
 
     def _feature_terms(self, units: list[_Unit], scale: float) -> list[FeatureTerm]:
         directions = np.stack([unit.direction for unit in units])
-        terms: list[FeatureTerm] = [
-            losses.load("unit", "activation").Term(self.layer, self.tap, directions, self._place, scale)
-        ]
+        activation = losses.load("unit", "activation").Term(self.layer, self.tap, directions, self._place, scale)
+        terms: list[FeatureTerm] = [activation]
         if self.options.diversity > 1 and self.options.diversity_weight:
             module = losses.load("unit", "diversity")
-            weight = self.options.diversity_weight
-            terms.append(module.Term(self.layer, self.diversity_tap, self.options.diversity, weight))
+            many, weight = self.options.diversity, self.options.diversity_weight
+            terms.append(module.Term(self.layer, self.diversity_tap, many, weight, activation.reached))
         return terms
 
     def _picture_terms(self, network: ViewedPass) -> list[PictureTerm]:
         terms: list[PictureTerm] = []
         if self.prior.tv_weight:
-            terms.append(losses.load("picture", "tv").Term(network.shape, self.prior.tv_weight))
+            by_sight = self.prior.by_sight and self.options.tv_weight is None
+            seeing = (self.logits and self.logits.map) or self.tap
+            times = inversion.tv_weight(self.network.model, seeing) if by_sight else 1.0
+            terms.append(losses.load("picture", "tv").Term(network.shape, times * self.prior.tv_weight))
         if self.prior.alpha_weight:
             pixels = float(np.prod(network.shape[1:]))
             terms.append(losses.load("picture", "alpha-norm").Term(self.prior.alpha_weight / pixels))
@@ -268,24 +300,29 @@ class _Maximising(Looking):
         made = list(self._done)
         if self._objective is not None:
             made += [pictures.from_batch(one[None]) for one in np.clip(self._objective.picture, 0, 1)]
+        notes = (*self.notes, *self._scores(made))
         labels = [unit.label for batch in self.batches for unit in batch][: len(made)]
+        if self.prior.regularisers:  # as their program saves them: grey is the mean, the contrast each one's own
+            made = [stretched(picture - mean_colour(self.network)) for picture in made]
         columns = self.options.columns or (
             self.options.diversity if self.options.diversity > 1 else int(np.ceil(np.sqrt(len(made))))
         )
         whole = made[0] if len(made) == 1 else sheet(made, columns, labels)
-        notes = (*self.notes, *self._scores(made, labels))
         return Maximized(whole, outcome.trace, notes=notes, pictures=tuple(made), labels=tuple(labels))
 
-    def _scores(self, made: list[Array], labels: list[str]) -> list[str]:
+    def _scores(self, made: list[Array]) -> list[str]:
         """What the network says of the pictures of classes as they are."""
-        if self.logits is None or len(made) < sum(map(len, self.batches)):
+        units = [unit for batch in self.batches for unit in batch]
+        if self.logits is None or len(made) < len(units):
             return []
-        wanted = [int(unit.direction.argmax()) for batch in self.batches for unit in batch]
         notes = []
-        for picture, label, index in zip(made, labels, wanted, strict=True):
+        for picture, unit in zip(made, units, strict=True):
+            index = int(unit.direction.argmax())
             values = features_of(self.model, [self.tap], pictures.to_batch(picture), self.threads)[self.tap].ravel()
             rank = int((values > values[index]).sum()) + 1
-            notes.append(f"class {label}: score {values[index]:.1f}, number {rank} of {len(values)} for this picture")
+            notes.append(
+                f"class {unit.label}: score {values[index]:.1f}, number {rank} of {len(values)} for this picture"
+            )
         return notes
 
 

@@ -21,10 +21,10 @@ from ..errors import Error, one_of
 from ..initial import NOISES
 from ..looking import Looking, mean_colour
 from ..objective import Objective, PictureTerm
-from ..optimise import OPTIMISERS, Settings
+from ..optimise import OPTIMISERS, Optimiser, Settings
 from ..options import LayerWeights, RunOptions, Weight, checked
 from ..result import Result
-from ..session import Array, FeaturePass, features_of, give_back
+from ..session import Array, FeaturePass, Shape, features_of, give_back
 from ..sheets import sheet
 
 Picture = str | Path | NDArray[Any]
@@ -33,8 +33,9 @@ Stages = list[Callable[[Array | None], Stage]]
 ARGUMENTS = {"image": False}
 SIDE = inversion.SIDE  # long side that a picture is brought to if no other is asked for and it is larger
 COLUMNS = 5  # of a sheet of all starts
-#: How the loss is minimised, and for how long.
-PRESETS = {"default": 200, "mahendran": sum(count for _, count in inversion.SCHEDULE)}
+#: How the loss is minimised, and for how long: Adam on Fourier coefficients, L-BFGS on pixels, or the paper's descent.
+PRESETS = {"natural": 200, "pixels": 200, "mahendran": sum(count for _, count in inversion.SCHEDULE)}
+ITERATIONS = 200  # of each of the grid's
 WEIGHT = 500.0  # of the grid's losses: where they are not convex, as near noise, L-BFGS goes by the gradient alone
 GRID_ONLY = ("style", "content_layers", "style_layers")
 SINGLE_ONLY = ("layer", "preset", "starts", "keep", "pairs", "alpha", "alpha_weight", "tv_beta")
@@ -51,9 +52,9 @@ class Options(RunOptions):
 
     layer: str | None = Field(None, title="NAME", description="the layer; the network's content layer if not given")
     preset: Annotated[str, BeforeValidator(_preset)] = Field(
-        "default",
+        "natural",
         title="NAME",
-        description=f"{', '.join(PRESETS)}: L-BFGS, or the paper's momentum and learning rates; one loss",
+        description=f"{', '.join(PRESETS)}: Fourier coefficients by Adam; pixels by L-BFGS; the paper's descent",
     )
     starts: int = Field(1, ge=1, le=256, title="N", description="reconstructions from different noise, all at once")
     keep: Literal["best", "all"] = Field(
@@ -68,7 +69,9 @@ class Options(RunOptions):
     alpha_weight: Weight = Field(inversion.ALPHA_WEIGHT, title="X", description="weight of the α-norm")
     tv_beta: float = Field(inversion.BETA, ge=1, le=8, title="X", description="exponent of the total variation")
     tv_weight: Weight | None = Field(
-        None, title="X", description="weight of the total variation: 1, 10 or 100 by what the layer sees; with grid 0"
+        None,
+        title="X",
+        description="weight of the total variation: 1, on pixels 1, 10 or 100 by what the layer sees; with grid 0",
     )
     grid: bool = Field(False, description="content layer by layer and style on growing sets of layers, on one sheet")
     style: str | Path | np.ndarray | None = Field(
@@ -145,8 +148,8 @@ class Inversion(Looking):
 
     def __init__(self, image: Picture, options: Options) -> None:
         _refuse(options, GRID_ONLY, "it is an option of the grid: --grid is needed")
-        if options.preset == "mahendran" and (options.optimizer or options.learning_rate):
-            raise Error("preset: mahendran has an optimiser and learning rates of its own; without it others are taken")
+        if options.preset != "pixels" and (options.optimizer or options.history is not None):
+            raise Error(f"preset: {options.preset} has an optimiser of its own; pixels takes others, and a history")
         self.options = options
         self.image, self.depth = _read(image, options.size)
         self.paths = _paths(options.pairs)
@@ -155,12 +158,15 @@ class Inversion(Looking):
         self.tensor = self.network.layers.tensor(self.layer)
         self.model = folded(self.network, [self.tensor])
         self.colour = mean_colour(self.network)
-        own = inversion.tv_weight(self.network.model, self.tensor)
+        own = inversion.NATURAL_TV if options.preset == "natural" else self._tv_by_sight()
         self.tv_weight = own if options.tv_weight is None else options.tv_weight
         self.code = self._codes(pictures.to_batch(self.image))[0]
         if not self.code.any():
             raise Error(f"layer {self.layer}: the picture's code is zero everywhere: nothing can be told from it")
         self.spread = None if not self.paths else inversion.spread(map(self._code_of, self.paths))
+
+    def _tv_by_sight(self) -> float:
+        return inversion.tv_weight(self.network.model, self.tensor)
 
     def _codes(self, batch: Array) -> Array:
         """The codes (N,...) of pictures (N,3,H,W) in [0,1]."""
@@ -178,23 +184,30 @@ class Inversion(Looking):
     def _stage(self, before: Array | None) -> Stage:  # noqa: ARG002 -- there is one scale only
         options = self.options
         shape = (options.starts, 3, *self.image.shape[:2])
-        network = FeaturePass(self.model, [self.tensor], shape, threads=self.threads)
+        iterations = options.iterations or PRESETS[options.preset]
+        network, optimiser = self._begin(shape, iterations)
         give_back()
-        network.picture[:] = inversion.starting(shape, self.colour, np.random.default_rng(options.seed))
         content = losses.load("content", "features").Term(
             self.layer, self.tensor, [self.code] * options.starts, 1.0, "relative"
         )
         priors = inversion.priors(
             shape, self.colour, (options.alpha, options.alpha_weight), (options.tv_beta, self.tv_weight)
         )
-        iterations = options.iterations or PRESETS[options.preset]
-        settings = options.settings()
-        optimiser = (
-            inversion.Momentum(shape, iterations)
-            if options.preset == "mahendran"
-            else OPTIMISERS[settings.name](options.starts, network.picture[0].size, settings)
-        )
         return Stage(Objective(network, [content], priors), optimiser, iterations)
+
+    def _begin(self, shape: Shape, iterations: int) -> tuple[FeaturePass, Optimiser]:
+        """The network with its first pictures, and what moves them."""
+        options, settings = self.options, self.options.settings()
+        rng = np.random.default_rng(options.seed)
+        if options.preset == "natural":
+            rate = options.learning_rate or inversion.RATE
+            return inversion.natural(self.model, self.tensor, shape, iterations, rng, rate=rate, threads=self.threads)
+        network = FeaturePass(self.model, [self.tensor], shape, threads=self.threads)
+        network.picture[:] = inversion.starting(shape, self.colour, rng)
+        if options.preset == "mahendran":
+            rate = options.learning_rate or inversion.SCHEDULE[0][0]
+            return network, inversion.Momentum(shape, iterations, rate)
+        return network, OPTIMISERS[settings.name](options.starts, network.picture[0].size, settings)
 
     def result(self, outcome: Outcome) -> Reconstruction:
         """The reconstruction whose code is nearest, or all of them on a sheet."""
@@ -314,7 +327,7 @@ class LayerGrid(Looking):
         settings = options.settings()
         optimiser = OPTIMISERS[settings.name](1, network.picture.size, settings)
         objective = Objective(network, self._terms(cell, network, wanted), self._picture_terms(network))
-        return Stage(objective, optimiser, options.iterations or PRESETS["default"])
+        return Stage(objective, optimiser, options.iterations or ITERATIONS)
 
     def _terms(self, cell: _Cell, network: FeaturePass, wanted: dict[str, Array]) -> list[Any]:
         pairs = [(name, self.tensors[name]) for name in cell.layers]

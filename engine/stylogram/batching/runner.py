@@ -1,0 +1,216 @@
+"""The runner: reads ahead, groups jobs of one kind, paints each group, hands the pictures to the writer.
+
+A group of N is painted by as many threads as there are processors, at most N, each with a part of it and sessions of
+its own: convolutions of one picture do not keep several processors as busy as several pictures do.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from .. import driver
+from ..errors import Error
+from ..folder import ahead
+from ..painting import Subject
+from ..session import available_threads, give_back, kernel_threads
+from . import memory
+from .jobs import Job
+from .ledger import Ledger
+from .progress import Tally
+from .shared import Group, Shared
+from .writer import Ended, Writer
+
+WAITING = 4  # groups' worth of jobs that wait for others of their kind
+READ_AHEAD = 8
+
+
+class _Stopped(Exception):  # noqa: N818 -- another part's or the writer's problem is the error
+    """A part ends because the run does."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A job that was read, or why it could not be."""
+
+    job: Job
+    subject: Subject | None
+    error: str = ""
+
+
+@dataclass
+class _Kind:
+    """Jobs that can be painted together: those that wait, and how many go at once."""
+
+    limit: int
+    each: int
+    waiting: list[_Ready] = field(default_factory=list)
+
+
+class Runner:
+    """One run over the jobs that are not done. `batch`: pictures at once, None to choose by memory."""
+
+    def __init__(
+        self, jobs: Sequence[Job], ledger: Ledger, shared: Shared, batch: int | None, free: float, tally: Tally
+    ) -> None:
+        self._jobs, self._shared, self._batch, self._free, self._tally = jobs, shared, batch, free, tally
+        self._root = Path(ledger.directory)
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._writer = Writer(ledger, tally.ended, depth=2 * memory.MOST)
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(available_threads(), "stylogram-batch")
+
+    def run(self) -> None:
+        """Until every job has ended. What was painted is written, whatever ends the run.
+
+        Raises Error when nothing more can be written; KeyboardInterrupt after Ctrl-C.
+        """
+        try:
+            for ready in ahead((partial(self._read, job) for job in self._jobs), READ_AHEAD):
+                self._check_writer()
+                self._take(ready)
+            while any(kind.waiting for kind in self._kinds.values()):
+                self._paint_fullest()
+        finally:
+            self._stop.set()
+            self._pool.shutdown(wait=True)
+            self._writer.finish()
+
+    def _check_writer(self) -> None:
+        if self._writer.stopped.is_set():
+            raise _Stopped
+
+    def _read(self, job: Job) -> _Ready:
+        try:
+            output = self._root / job.output
+            if output.exists() and any(Path(path).exists() and output.samefile(path) for path in _inputs(job)):
+                raise Error(f"the output {job.output} is one of the inputs; accepted: another name")
+            return _Ready(job, self._shared.subject(job.content, job.styles, job.options))
+        except (Error, MemoryError, OSError) as problem:
+            return _Ready(job, None, str(problem) or type(problem).__name__)
+
+    def _take(self, ready: _Ready) -> None:
+        if ready.subject is None:
+            self._writer.put(Ended(ready.job, None, None, 0.0, ready.error))
+            return
+        name = self._name(ready)
+        try:
+            if name not in self._kinds:
+                self._kinds[name] = self._kind(ready.subject)
+        except (Error, MemoryError) as problem:  # a graph that has no gradient at this size
+            self._writer.put(Ended(ready.job, None, None, 0.0, _said(problem)))
+            return
+        kind = self._kinds[name]
+        kind.waiting.append(ready)
+        if len(kind.waiting) >= kind.limit:
+            self._paint(kind)
+        elif sum(len(other.waiting) for other in self._kinds.values()) >= WAITING * kind.limit:
+            self._paint_fullest()
+
+    def _name(self, ready: _Ready) -> Hashable:
+        assert ready.subject is not None
+        options, recipe = ready.job.options, ready.subject.recipe
+        return self._shared.network_key(options, recipe.pooling), options.threads, ready.subject.kind()
+
+    def _kind(self, subject: Subject) -> _Kind:
+        margin = 2 * subject.recipe.margin
+        height, width = subject.sizes[-1]
+        size = (height + margin, width + margin)
+        each = memory.bytes_a_picture(self._shared.model(subject), subject.taps.tensors, size, subject.recipe)
+        return _Kind(self._batch or memory.fitting(each, self._free), each)
+
+    def _paint_fullest(self) -> None:
+        self._paint(max(self._kinds.values(), key=lambda kind: len(kind.waiting)))
+
+    def _paint(self, kind: _Kind) -> None:
+        """A group of what waits, until all of it has ended."""
+        group, kind.waiting = kind.waiting[: kind.limit], kind.waiting[kind.limit :]
+        left = deque([group])
+        while left:
+            self._check_writer()
+            now = left.popleft()
+            if len(now) > kind.limit:  # memory has run out meanwhile
+                left.appendleft(now[kind.limit :])
+            left.extend(self._painted(kind, now[: kind.limit]))
+
+    def _painted(self, kind: _Kind, group: list[_Ready]) -> list[list[_Ready]]:
+        """Paint a group in parts, at once; gives the groups in which jobs have to be tried again."""
+        processors = min(group[0].job.options.threads or available_threads(), available_threads())
+        count = min(processors, len(group))
+        parts = [group[at::count] for at in range(count)]
+        started = time.perf_counter()
+        futures = [
+            self._pool.submit(self._part, part, slot, processors // count, kind.each) for slot, part in enumerate(parts)
+        ]
+        self._join(futures)
+        seconds = (time.perf_counter() - started) / len(group)
+        self._tally.group_ended()
+        again: list[list[_Ready]] = []
+        for part, future in zip(parts, futures, strict=True):
+            problem = future.exception()
+            if problem is None:
+                for ended in future.result():
+                    self._writer.put(replace(ended, seconds=seconds))
+            elif memory.ran_out(problem) and len(group) > 1:
+                again.append(part)
+                self._halve(kind, len(group))
+            elif not (memory.ran_out(problem) or isinstance(problem, Error)):
+                raise problem
+            elif len(part) > 1:  # one of them is at fault: tried alone, that one fails
+                again += [[ready] for ready in part]
+            else:
+                self._writer.put(Ended(part[0].job, None, None, seconds, _said(problem)))
+        return again
+
+    def _halve(self, kind: _Kind, tried: int) -> None:
+        """There was not enough memory for `tried` jobs: from now on half as many of their kind go at once."""
+        kind.limit = min(kind.limit, tried // 2)
+        self._shared.passes.clear()
+        give_back()
+
+    def _join(self, futures: Sequence[Future[list[Ended]]]) -> None:
+        try:
+            wait(futures)
+        except KeyboardInterrupt:
+            self._stop.set()
+            raise
+
+    def _part(self, part: Sequence[_Ready], slot: int, threads: int, each: int) -> list[Ended]:
+        """Paint some jobs together, in a thread of the pool."""
+        subjects = [ready.subject for ready in part if ready.subject is not None]
+        group = Group(subjects, self._shared, slot, threads, each)
+        work = [
+            count * height * width for count, (height, width) in zip(group.recipe.iterations, group.sizes, strict=True)
+        ]
+
+        def look(progress: driver.Progress) -> None:
+            if self._stop.is_set() or self._writer.stopped.is_set():
+                raise _Stopped
+            at = progress.scale - 1
+            share = (sum(work[:at]) + work[at] * progress.iteration / progress.iterations) / sum(work)
+            self._tally.running(slot, len(part) * share)
+
+        stages = [partial(group.stage, index) for index in range(len(group.sizes))]
+        with kernel_threads(threads):
+            made = driver.Driver(look, tolerance=subjects[0].options.tolerance, apart=True).run(stages, len(stages))
+        return [
+            Ended(ready.job, None, None, 0.0, made.failed[at])
+            if at in made.failed
+            else Ended(ready.job, subject.result(made.pictures[at], []), float(made.losses[at]), 0.0)
+            for at, (ready, subject) in enumerate(zip(part, subjects, strict=True))
+        ]
+
+
+def _inputs(job: Job) -> Iterator[str]:
+    yield job.content
+    yield from job.styles
+
+
+def _said(problem: BaseException) -> str:
+    if memory.ran_out(problem):
+        return f"out of memory for one picture alone ({problem or 'no more can be had'}); a smaller size takes less"
+    return str(problem)

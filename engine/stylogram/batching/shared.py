@@ -1,0 +1,139 @@
+"""What batches of one run share: networks, graphs, sessions, decoded styles and their targets. Each is made once."""
+
+import os
+from collections.abc import Hashable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from stylogram_export.network import Network
+
+from .. import losses, pictures, zoo
+from ..painting import Painting, Picture, StylePicture, Subject, Targets, chosen
+from ..session import Array, FeaturePass, Shape, features_of
+from ..tasks.stylize import Options
+from .memo import Memo
+
+MIB = 2**20
+STYLES = 256 * MIB  # decoded styles
+TARGETS = 256 * MIB  # of VGG-19 a style has 2.4 MB of Gram matrices
+NETWORKS = 3
+
+
+class _Remembered(StylePicture):
+    """A style that remembers itself at the sizes it was asked for."""
+
+    def __init__(self, rgb: Array, key: Hashable) -> None:
+        super().__init__(rgb, key)
+        self._sized: dict[tuple[int, int], Array] = {}
+
+    def at(self, size: tuple[int, int]) -> Array:
+        if size not in self._sized:
+            self._sized[size] = super().at(size)
+        return self._sized[size]
+
+    def nbytes(self) -> int:
+        return self.rgb.nbytes + sum(batch.nbytes for batch in self._sized.values())
+
+
+class Shared:
+    """`room`: bytes that sessions may take which no batch uses at present."""
+
+    def __init__(self, room: float) -> None:
+        self.passes: Memo[FeaturePass] = Memo(room)
+        self.targets: Memo[Targets] = Memo(TARGETS, _weight)
+        self._styles: Memo[_Remembered] = Memo(STYLES, _Remembered.nbytes)
+        self._networks: Memo[Network] = Memo(NETWORKS)
+        self._models: Memo[onnx.ModelProto] = Memo(NETWORKS)
+        self._checked: set[Hashable] = set()
+
+    def network_key(self, options: Options, pooling: str | None) -> Hashable:
+        """Names a network as it is resolved."""
+        given = options.network
+        name: Hashable = id(given) if isinstance(given, Network) else str(given)
+        return name, options.preprocess, pooling, options.seed if name == zoo.RANDOM else None
+
+    def network(self, options: Options, pooling: str | None) -> Network:
+        make = partial(zoo.resolve, options.network, options.preprocess, pooling, options.seed)
+        return self._networks.get(self.network_key(options, pooling), make)
+
+    def model(self, subject: Subject) -> onnx.ModelProto:
+        """The network's graph on pictures in the subject's range."""
+        unit, pooling = subject.recipe.pixel_range, subject.recipe.pooling
+        key = self.network_key(subject.options, pooling), unit
+        return self._models.get(key, lambda: subject.taps.model(self.network(subject.options, pooling), unit))
+
+    def check(self, options: Options) -> None:
+        """Raises Error if the network, the layers or the loss of these options are not there."""
+        recipe = options.recipe()
+        layers = [None if own is None else tuple(own.items()) for own in (options.content_layers, options.style_layers)]
+        weights = (recipe.content_weight > 0, recipe.style_weight > 0)
+        key = self.network_key(options, recipe.pooling), options.preset, *layers, *weights, recipe.style_loss
+        if key not in self._checked:
+            losses.load("style", recipe.style_loss)
+            chosen(options, recipe, self.network(options, recipe.pooling))
+            self._checked.add(key)
+
+    def style(self, source: Picture) -> StylePicture:
+        """A style from a file."""
+        path = os.fspath(source) if isinstance(source, str | Path) else None
+        return self._styles.get(path, lambda: _Remembered(pictures.read(source).rgb, path))
+
+    def subject(self, content: str, styles: Sequence[str], options: Options) -> Subject:
+        """A subject, read. Raises Error for what cannot be."""
+        subject = Subject(content, styles, options, self.style)
+        subject.choose(self.network(options, subject.recipe.pooling))
+        return subject
+
+
+def _weight(targets: Targets) -> float:
+    return float(sum(target.nbytes for target in targets.values()))
+
+
+class Group(Painting):
+    """Subjects of one network and kind, painted together with what is shared.
+
+    `slot` tells groups apart that run at the same time: each has sessions of its own, on `threads` processors.
+    `each` are the bytes that a picture takes.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], shared: Shared, slot: int, threads: int, each: int) -> None:
+        super().__init__(subjects)
+        self._shared, self._slot, self._threads, self._each = shared, slot, threads, each
+        self._model = shared.model(subjects[0])
+        first = subjects[0]
+        self._network = shared.network_key(first.options, first.recipe.pooling), first.recipe.pixel_range
+        self._tensors = first.taps.tensors
+        self._style_tensors = [tensor for _, tensor, _ in first.taps.style]
+
+    def feature_pass(self, index: int, shape: Shape) -> FeaturePass:
+        key = self._network, tuple(self._tensors), shape, self._threads, self._slot
+        largest = max(height * width for height, width in self.sizes)
+        weight = shape[0] * self._each * (self.sizes[index][0] * self.sizes[index][1]) / largest
+        make = partial(FeaturePass, self._model, self._tensors, shape, threads=self._threads)
+        return self._shared.passes.get(key, make, weight)
+
+    def features(self, picture: Array) -> dict[str, Array]:
+        return features_of(self._model, self._style_tensors, picture, self._threads)
+
+    def targets(self, subject: Subject, number: int, index: int) -> Targets:
+        style = subject.styles[number]
+        masks = _mask_key(subject, number)
+        make = partial(super().targets, subject, number, index)
+        if style.key is None or masks is None:
+            return make()
+        size = style.batches[index].shape[2:]
+        loss = subject.recipe.style_loss
+        return self._shared.targets.get((self._network, tuple(self._style_tensors), style.key, size, loss, masks), make)
+
+
+def _mask_key(subject: Subject, number: int) -> Hashable | None:
+    """Names the styles' masks; None where they have no name."""
+    sources: list[Any] = [source for _, source in subject.options.mask]
+    if any(isinstance(source, np.ndarray) for source in sources):
+        return None
+    if not sources:
+        return ()
+    return number, *map(str, sources), *(bool(style.share) for style in subject.styles)
