@@ -83,6 +83,15 @@ def shape_of(network: Network, tensor: str, size: tuple[int, int] | None = None)
     return tuple(size or 0 for size in found)
 
 
+def together(network: Network, tensor: str, size: tuple[int, int], most: int) -> int:
+    """How many pictures of `size` (height, width) go through the network at once: `most`, or 1 where a file says so."""
+    try:
+        specialise(cut(network.model, [tensor]), (most, 3, *size))
+    except Error:
+        return 1
+    return most
+
+
 @dataclass(frozen=True)
 class Logits:
     """The scores of a network's classes before any softmax: a tensor (N,count) or (N,count,1,1), and their names.

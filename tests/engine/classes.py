@@ -13,8 +13,11 @@ from stylogram_export.preprocess import PREPROCESS
 NAMES = ["tench, Tinca tinca", "banana", "crane", "crane, bird", "cliff"]
 
 
-def classifier(side=None, names=True, softmax=True, flat=False, seed=0, classes=5):
-    """Conv, ReLU, pool, Conv, ReLU, Conv -> map of classes -> mean (or, `flat`, a Gemm on a fixed size) -> softmax."""
+def classifier(side=None, names=True, softmax=True, flat=False, seed=0, classes=5, single=False):
+    """Conv, ReLU, pool, Conv, ReLU, Conv -> map of classes -> mean (or, `flat`, a Gemm on a fixed size) -> softmax.
+
+    `single`: its file is made for one picture at a time, as many of the ONNX zoo's are.
+    """
     rng = np.random.default_rng(seed)
     sizes = {"w1": (6, 3, 3, 3), "w2": (8, 6, 3, 3), "w3": (classes, 8, 1, 1)}
     weights = {k: rng.standard_normal(s) * np.sqrt(2 / np.prod(s[1:])) for k, s in sizes.items()}
@@ -27,9 +30,10 @@ def classifier(side=None, names=True, softmax=True, flat=False, seed=0, classes=
         helper.make_node("Conv", ["a2", "w3"], ["map"]),
     ]
     if flat:
+        flatten = helper.make_node("Flatten", ["map"], ["rows"])
         weights["w4"] = rng.standard_normal((classes * (side // 2) ** 2, classes)) * 0.1
         nodes += [
-            helper.make_node("Flatten", ["map"], ["rows"]),
+            helper.make_node("Reshape", ["map", "row"], ["rows"]) if single else flatten,
             helper.make_node("MatMul", ["rows", "w4"], ["logits"]),
         ]
     else:
@@ -40,6 +44,8 @@ def classifier(side=None, names=True, softmax=True, flat=False, seed=0, classes=
     inputs = [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, side or "H", side or "W"])]
     outputs = [helper.make_tensor_value_info("prob" if softmax else "logits", TensorProto.FLOAT, ["N", classes])]
     constants = [numpy_helper.from_array(value.astype("f4"), name) for name, value in weights.items()]
+    if single:
+        constants.append(numpy_helper.from_array(np.array([1, classes * (side // 2) ** 2]), "row"))
     graph = helper.make_graph(nodes, "classifier", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     if names:

@@ -172,6 +172,12 @@ def test_a_network_of_one_size_is_shown_the_picture_without_padding():
     assert any("one size" in note for note in made.notes)
 
 
+def test_classes_of_a_network_of_one_picture_at_a_time():
+    network = classifier(side=32, flat=True, single=True)
+    made = stylogram.maximize(network=network, class_="1,2,4", iterations=3)
+    assert len(made.pictures) == 3
+
+
 def test_it_is_the_same_again_and_other_with_another_seed(network):
     made = [stylogram.maximize(network=network, class_=1, seed=seed, **FAST).exact for seed in (1, 1, 2)]
     assert np.array_equal(made[0], made[1])

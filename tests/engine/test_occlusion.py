@@ -50,6 +50,16 @@ def test_the_batch_changes_nothing_and_every_batch_is_reported():
     assert seen[0].result().exact.shape == PICTURE.shape
 
 
+def test_a_network_of_one_picture_at_a_time():
+    """A file with a Reshape to (1,...), as the ONNX zoo's: the same scores as from the one that takes several."""
+    given = {"class_": 1, "stride": 10}
+    many, one = (
+        stylogram.occlusion(PICTURE, network=classifier(side=28, flat=True, single=single), **given)
+        for single in (False, True)
+    )
+    np.testing.assert_allclose(one.scores, many.scores, rtol=1e-4)
+
+
 def test_the_heat_is_red_where_the_score_falls_most():
     heat = np.zeros((4, 5), np.float32)
     heat[1, 2], heat[3, 3] = 2, -7

@@ -31,7 +31,7 @@ from ..session import Array, features_of
 from ..sheets import sheet
 from ..tiles import stretched
 from ..transforms import Samplings, ViewedPass
-from ..units import SIDE, Classes, Logits, Units, check_units, direction, native_size, shape_of
+from ..units import SIDE, Classes, Logits, Units, check_units, direction, native_size, shape_of, together
 
 ARGUMENTS: dict[str, bool] = {}
 BATCH = 8  # pictures that go through the network together
@@ -132,6 +132,8 @@ class _Maximising(Looking):
         self.model = folded(self.network, list(dict.fromkeys([self.tap, self.diversity_tap])))
         pictured = [unit for unit in self._units() for _ in range(options.diversity)]
         each = max(BATCH // options.diversity, 1) * options.diversity
+        if options.diversity == 1:
+            each = together(self.network, self.tap, self.canvas, min(each, len(pictured)))
         self.batches = [pictured[start : start + each] for start in range(0, len(pictured), each)]
         self._rng = np.random.default_rng(options.seed)
         self._done: list[Array] = []

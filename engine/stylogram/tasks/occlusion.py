@@ -19,6 +19,7 @@ from ..explained import ClassOptions, Explained, Picture, probabilities
 from ..options import checked
 from ..result import Result
 from ..session import Array, FeaturePass
+from ..units import together
 
 ARGUMENTS = {"image": False}
 WHOLE = 4.5  # the picture's side over the square's: 50 pixels of 224, as in the paper
@@ -77,9 +78,10 @@ class _Occluding:
         self.stride = options.stride or max(self.square // 4, 1)
         self.rows, self.columns = (_middles(side, self.stride) for side in (height, width))
         self.places = [(row, column) for row in self.rows for column in self.columns]
-        count = min(options.batch, len(self.places))
+        tensor = self.looked.logits.tensor
+        count = together(self.looked.network, tensor, (height, width), min(options.batch, len(self.places)))
         shape = (count, 3, height, width)
-        self.network = FeaturePass(self.looked.model, [self.looked.logits.tensor], shape, threads=self.looked.threads)
+        self.network = FeaturePass(self.looked.model, [tensor], shape, threads=self.looked.threads)
         self.trace: list[dict[str, Any]] = []
         self._started = time.perf_counter()
 
