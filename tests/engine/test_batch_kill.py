@@ -21,7 +21,7 @@ look = lambda progress: print("more", flush=True)
 made = stylogram.batch("jobs.csv", output="out", batch=3, network="net.onnx", size=48, iterations=25, callback=look)
 print(made.done, made.kept, len(made.failures), flush=True)
 """
-WORDS = 60  # at most, before a kill; a group of three says 29, in two parts 55
+WORDS = 120  # at most, before a kill; a group of three says 29, in two parts 55
 
 
 def test_kill_9(tmp_path, capsys):
