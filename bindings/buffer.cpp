@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "cuda/twin.h"
+
 namespace py = pybind11;
 
 namespace stylogram::bindings {
@@ -36,6 +38,7 @@ void Arguments::use(const char* name, Device device) {
   check(!seen_ || device == stream_.device, op_, name, " is on another device than the arrays before it");
   seen_ = true;
   stream_.device = device;
+  stream_.math = cuda::math();
 }
 
 View Arguments::numpy_view(const char* name, py::handle object, Access access, Type type) const {

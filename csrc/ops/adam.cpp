@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/twin.h"
 #include "simd.h"
 #include "slices.h"
 
@@ -75,7 +76,10 @@ void Adam::step(float* x, const float* gradient, Stream stream) {
 }
 
 void gradient_descent(std::int64_t size, float* x, const float* gradient, double rate, Stream stream) {
-  require_cpu("gradient_descent", stream);
+  if (stream.device == Device::cuda) {
+    using Twin = void(std::int64_t, float*, const float*, double, Stream);
+    return cuda::twin<Twin>("gradient_descent")(size, x, gradient, rate, stream);
+  }
   const Slices slices(size, 32768, 256);
   parallel_for(slices.count, [&](std::int64_t slice) {
     const std::int64_t end = slices.end(slice);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "cuda/twin.h"
 #include "simd.h"
 #include "slices.h"
 
@@ -41,7 +42,9 @@ double stretch(const Stretch& stretch) {
 }  // namespace
 
 void alpha_norm(const AlphaNorm& norm, Stream stream) {
-  require_cpu("alpha_norm", stream);
+  if (stream.device == Device::cuda) {
+    return cuda::twin<void(const AlphaNorm&, Stream)>("alpha_norm")(norm, stream);
+  }
   check(norm.alpha >= 1 && std::isfinite(norm.alpha), "alpha_norm", "alpha must be finite and >= 1, got ", norm.alpha);
   const Slices slices(norm.d, 32768, 64);
   sum_over_slices(norm.n, slices.count, norm.value, [&](std::int64_t n, std::int64_t slice) {

@@ -1,5 +1,6 @@
 #include "ops/feature.h"
 
+#include "cuda/twin.h"
 #include "simd.h"
 #include "slices.h"
 
@@ -57,7 +58,9 @@ double range(const FeatureLoss& loss, std::int64_t n, std::int64_t begin, std::i
 }  // namespace
 
 void feature_loss(const FeatureLoss& loss, Stream stream) {
-  require_cpu("feature_loss", stream);
+  if (stream.device == Device::cuda) {
+    return cuda::twin<void(const FeatureLoss&, Stream)>("feature_loss")(loss, stream);
+  }
   const Slices slices(loss.m, 32768, 64);
   sum_over_slices(loss.n, slices.count, loss.value, [&](std::int64_t n, std::int64_t slice) {
     return loss.scale[n] * range(loss, n, slices.begin(slice), slices.end(slice));

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "cuda/twin.h"
 #include "gemm/product.h"
 #include "gemm/symmetric.h"
 #include "simd.h"
@@ -69,12 +70,16 @@ double subtract(const float* gram, const float* target, float factor, float* dif
 }  // namespace
 
 void gram(const GramShape& shape, const float* features, float* out, Stream stream) {
-  require_cpu("gram", stream);
+  if (stream.device == Device::cuda) {
+    return cuda::twin<void(const GramShape&, const float*, float*, Stream)>("gram")(shape, features, out, stream);
+  }
   gram_of(shape, prepare(shape), features, out);
 }
 
 void gram_loss(const GramShape& shape, const GramLoss& loss, Stream stream) {
-  require_cpu("gram", stream);
+  if (stream.device == Device::cuda) {
+    return cuda::twin<void(const GramShape&, const GramLoss&, Stream)>("gram_loss")(shape, loss, stream);
+  }
   thread_local Scratch<float> scratch;
   const Weights weights = prepare(shape);
   gram_of(shape, weights, loss.features, loss.gram);

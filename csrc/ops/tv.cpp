@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "cuda/twin.h"
 #include "simd.h"
 #include "slices.h"
 
@@ -142,7 +143,7 @@ double rows(const Tv& tv, std::int64_t plane, std::int64_t begin, std::int64_t e
 }  // namespace
 
 void tv(const Tv& tv, Stream stream) {
-  require_cpu("tv", stream);
+  if (stream.device == Device::cuda) return cuda::twin<void(const Tv&, Stream)>("tv")(tv, stream);
   check(tv.power >= 1 && std::isfinite(tv.power), "tv", "power must be finite and >= 1, got ", tv.power);
   const Slices bands(tv.h, std::max<std::int64_t>(1, 32768 / tv.w), 16, 1);
   sum_over_slices(tv.n, tv.c * bands.count, tv.value, [&](std::int64_t n, std::int64_t slice) {

@@ -1,0 +1,180 @@
+// Three launches: partial products of the lower half of F diag(w) F^T on tensor cores, split over the positions; their
+// sum in double, with the loss and the matrix 4 scale / W (G - A); and the product of that matrix with F.
+#include "cuda/product.h"
+#include "cuda/reduce.h"
+#include "cuda/registry.h"
+#include "ops/gram.h"
+
+namespace stylogram::cuda {
+namespace {
+
+constexpr int kTile = GramPlan::kTile;
+constexpr std::int64_t kTileSize = kTile * kTile;
+constexpr int kGroups = 8;  // of 32 threads that add up the splits of 32 numbers
+
+// W of each picture. A weight that is negative or not finite, or a mask of zeros, makes it NaN, and the loss with it:
+// nothing can be thrown from here.
+__global__ void __launch_bounds__(1024)
+    mask_sums(const float* mask, std::int64_t stride, std::int64_t p, double* sums) {
+  const float* own = mask + static_cast<std::int64_t>(blockIdx.x) * stride;
+  double sum = 0;
+  bool good = true;
+  for (std::int64_t i = threadIdx.x; i < p; i += 1024) {
+    good = good && own[i] >= 0 && isfinite(own[i]);
+    sum += static_cast<double>(own[i]);
+  }
+  const double total = block_sum<1024>(sum);
+  const double bad = block_sum<1024>(good ? 0.0 : 1.0);
+  if (threadIdx.x == 0) sums[blockIdx.x] = bad == 0 && total > 0 ? total : static_cast<double>(NAN);
+}
+
+template <class Math, bool Wide>
+__global__ void __launch_bounds__(kSquareThreads)
+    gram_tiles(const float* features, const float* mask, std::int64_t mask_stride, std::int64_t c, std::int64_t p,
+               float* partials) {
+  STYLOGRAM_SHARED(float, stages);
+  const GramPlan plan(c, p);
+  const std::int64_t n = blockIdx.y;
+  const std::int64_t tile = blockIdx.x % plan.tiles;
+  const std::int64_t split = blockIdx.x / plan.tiles;
+  const float* own = features + n * c * p;
+  const float* weights = mask == nullptr ? nullptr : mask + n * mask_stride;
+  SquareProduct<Math, Wide> product(own, own, weights, c, p, Half::row(tile), Half::column(tile), stages);
+  product.run(plan.positions.begin(split), plan.positions.end(split));
+  float* out = partials + ((n * plan.positions.count + split) * plan.tiles + tile) * kTileSize;
+  product.each([&](int row, int column, float value) { out[row * kTile + column] = value; });
+}
+
+struct Finish {
+  std::int64_t c, p;
+  const float* partials;
+  const double* sums;  // (N) of the mask; null without one
+  float* gram;
+  const float* target;  // null: only G is wanted
+  const double* scale;
+  const double* offset;
+  float* difference;
+  double* value;
+};
+
+// 32 numbers of a tile for each block of 256 threads; both halves are written.
+__global__ void __launch_bounds__(kThreads) gram_finish(Finish f, double* blocks, unsigned* counters) {
+  __shared__ double groups[kGroups][32];
+  const GramPlan plan(f.c, f.p);
+  const std::int64_t n = blockIdx.y;
+  const std::int64_t tile = blockIdx.x / (kTileSize / 32);
+  const std::int64_t inside = blockIdx.x % (kTileSize / 32) * 32 + threadIdx.x % 32;
+  double sum = 0;
+#pragma unroll 8
+  for (std::int64_t split = threadIdx.x / 32; split < plan.positions.count; split += kGroups) {
+    const std::int64_t from = ((n * plan.positions.count + split) * plan.tiles + tile) * kTileSize;
+    sum += static_cast<double>(f.partials[from + inside]);
+  }
+  groups[threadIdx.x / 32][threadIdx.x % 32] = sum;
+  __syncthreads();
+  const std::int64_t i = Half::row(tile) * kTile + inside / kTile;
+  const std::int64_t j = Half::column(tile) * kTile + inside % kTile;
+  double term = 0;
+  if (threadIdx.x < 32 && i < f.c && j <= i) {
+    sum = 0;
+    for (int g = 0; g < kGroups; ++g) sum += groups[g][threadIdx.x];
+    const double weight = f.sums == nullptr ? static_cast<double>(f.p) : f.sums[n];
+    const auto g = static_cast<float>(sum / weight);
+    const std::int64_t lower = (n * f.c + i) * f.c + j;
+    const std::int64_t upper = (n * f.c + j) * f.c + i;
+    f.gram[lower] = f.gram[upper] = g;
+    if (f.target != nullptr) {
+      const float delta = g - f.target[lower];
+      f.difference[lower] = f.difference[upper] = static_cast<float>(4 * f.scale[n] / weight) * delta;
+      term = (i == j ? 1 : 2) * static_cast<double>(delta) * static_cast<double>(delta);
+    }
+  }
+  if (f.target == nullptr) return;
+  double total = 0;
+  if (sum_over_blocks<kThreads>(term, blocks, counters, &total) && threadIdx.x == 0) {
+    f.value[n] += f.scale[n] * total + f.offset[n];
+  }
+}
+
+// Where in the workspace each part begins, in doubles.
+struct Places {
+  std::size_t sums, blocks, partials, difference, end;
+
+  Places(const ops::GramShape& shape, bool loss) {
+    const GramPlan plan(shape.c, shape.p);
+    const auto n = static_cast<std::size_t>(shape.n);
+    const auto even = [](std::size_t count) { return (count + 1) / 2 * 2; };  // 16 bytes
+    sums = 0;
+    blocks = sums + even(n);
+    partials = blocks + even(n * static_cast<std::size_t>(plan.tiles * (kTileSize / 32)));
+    difference = partials + n * static_cast<std::size_t>(plan.partials()) / 2;
+    end = difference + (loss ? even(n * static_cast<std::size_t>(shape.c * shape.c)) : 0);
+  }
+};
+
+template <class Math, bool Wide>
+void multiply_tiles(const char* op, const ops::GramShape& shape, const float* features, float* partials,
+                    Stream stream) {
+  const GramPlan plan(shape.c, shape.p);
+  launch(op, gram_tiles<Math, Wide>, grid(op, plan.tiles * plan.positions.count, shape.n), kSquareThreads,
+         kSquareShared, stream, features, shape.mask, shape.mask_stride, shape.c, shape.p, partials);
+}
+
+void gram_of(const char* op, const ops::GramShape& shape, Finish finish, const float* features, const Workspace& work,
+             const Places& places, Stream stream) {
+  auto* partials = reinterpret_cast<float*>(work.doubles + places.partials);
+  if (shape.mask != nullptr) {
+    double* sums = work.doubles + places.sums;
+    launch(op, mask_sums, dim3(static_cast<unsigned>(shape.n)), 1024, 0, stream, shape.mask, shape.mask_stride, shape.p,
+           sums);
+    finish.sums = sums;
+  }
+  const bool wide = shape.p % 4 == 0 && aligned(features);
+  with_math(stream.math, [&](auto math) {
+    using Math = decltype(math);
+    if (wide) {
+      multiply_tiles<Math, true>(op, shape, features, partials, stream);
+    } else {
+      multiply_tiles<Math, false>(op, shape, features, partials, stream);
+    }
+  });
+  finish.c = shape.c;
+  finish.p = shape.p;
+  finish.partials = partials;
+  launch(op, gram_finish, grid(op, GramPlan(shape.c, shape.p).tiles * (kTileSize / 32), shape.n), kThreads, 0, stream,
+         finish, work.doubles + places.blocks, work.counters);
+}
+
+void gram(const ops::GramShape& shape, const float* features, float* out, Stream stream) {
+  const Places places(shape, false);
+  const Workspace work = workspace("gram", stream, places.end, static_cast<std::size_t>(shape.n));
+  Finish finish{};
+  finish.gram = out;
+  gram_of("gram", shape, finish, features, work, places, stream);
+}
+
+void gram_loss(const ops::GramShape& shape, const ops::GramLoss& loss, Stream stream) {
+  const char* op = "gram_loss";
+  const Places places(shape, true);
+  const Workspace work = workspace(op, stream, places.end, static_cast<std::size_t>(shape.n));
+  auto* difference = reinterpret_cast<float*>(work.doubles + places.difference);
+  Finish finish{};
+  finish.gram = loss.gram;
+  finish.target = loss.target;
+  finish.scale = loss.scale;
+  finish.offset = loss.offset;
+  finish.difference = difference;
+  finish.value = loss.value;
+  gram_of(op, shape, finish, loss.features, work, places, stream);
+  WideProduct product{shape.c, shape.c, shape.p, difference, loss.features, loss.gradient};
+  product.column_scale = shape.mask;
+  product.scale_stride = shape.mask_stride;
+  product.accumulate = loss.accumulate;
+  multiply(op, product, shape.n, stream);
+}
+
+const Registration first("gram", &gram);
+const Registration second("gram_loss", &gram_loss);
+
+}  // namespace
+}  // namespace stylogram::cuda

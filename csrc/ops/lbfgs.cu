@@ -1,0 +1,454 @@
+// A step is five launches, however long the history: the gradient's norm and what is to be done; the new pair's y and
+// its products with all pairs; their sums; the recursion over scalars; and the vectors' combination. What differs
+// between pictures and steps is read on the GPU.
+#include <cmath>
+#include <vector>
+
+#include "cuda/plan.h"
+#include "cuda/reduce.h"
+#include "cuda/registry.h"
+#include "cuda/states.h"
+#include "ops/lbfgs.h"
+
+namespace stylogram::cuda {
+namespace {
+
+using Options = ops::Lbfgs::Options;
+using Outcome = ops::Lbfgs::Outcome;
+
+constexpr int kMostHalvings = 10;
+constexpr std::int64_t kMostSlots = 1024;  // threads of the recursion: one for each pair
+constexpr int kChunk = 1024;               // numbers whose y and g stay in shared memory while the pairs pass by
+constexpr int kKinds = 4;                  // of products: s.y, y.y, s.g, y.g
+constexpr int kAhead = 8;                  // rows of scalars that are read at once
+
+// As ops::Lbfgs::Picture and lbfgs::History. Ages count from the oldest pair; the forming one has age `count`.
+struct Picture {
+  std::int32_t oldest, count;
+  Outcome outcome;
+  std::int32_t has_previous, halvings;
+  float of_gradient, length;
+  double norm, previous_norm, previous_value;
+
+  __device__ int slot(int age, int slots) const { return (oldest + age) % slots; }
+  __device__ int forming(int slots) const { return slot(count, slots); }
+};
+
+struct State {
+  std::int64_t n, d, stride;
+  int slots;
+  Options options;
+  Picture* pictures;   // (n)
+  float *s, *y;        // (n, slots, stride)
+  float* previous;     // (n, stride); null unless backtrack
+  double *sy, *ys;     // (n, slots, slots): s_a . y_b at [a][b], and the same at [b][a]
+  double* yy;          // (n, slots, slots)
+  double* sums;        // (n, slots, kinds): products by age
+  float *of_s, *of_y;  // (n, slots): the direction, by age
+
+  __device__ float* pair_s(std::int64_t n, int slot) const { return s + (n * slots + slot) * stride; }
+  __device__ float* pair_y(std::int64_t n, int slot) const { return y + (n * slots + slot) * stride; }
+};
+
+STYLOGRAM_HD constexpr Cut product_slices(std::int64_t d) { return Cut(d, kChunk, 1024, kChunk); }
+STYLOGRAM_HD constexpr Cut move_slices(std::int64_t d) { return Cut(d, 4 * kThreads, 8192, kThreads); }
+
+// What to do with a picture, before any pair is looked at: see ops::Lbfgs::choose.
+__device__ void choose(Picture& picture, const double* value, const Options& options) {
+  const bool finite = isfinite(picture.norm);
+  if (options.backtrack && picture.has_previous != 0) {
+    const double most = picture.previous_value + options.tolerance * fabs(picture.previous_value);
+    if (!finite || !isfinite(*value) || *value > most) {
+      picture.outcome = ++picture.halvings > kMostHalvings ? Outcome::restarted : Outcome::halved;
+      return;
+    }
+  }
+  if (!finite || (options.backtrack && !isfinite(*value))) {
+    picture.outcome = Outcome::not_finite;
+    return;
+  }
+  picture.outcome = picture.has_previous != 0 ? Outcome::kept : Outcome::first;
+  picture.previous_value = value == nullptr ? 0 : *value;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    measure(State state, const float* gradient, const double* value, double* partials, unsigned* counters) {
+  const Cut cut = streaming(state.d);
+  const std::int64_t n = blockIdx.y;
+  const std::int64_t end = cut.end(blockIdx.x);
+  double sum = 0;
+#pragma unroll 4
+  for (std::int64_t i = cut.begin(blockIdx.x) + threadIdx.x; i < end; i += kThreads) {
+    sum += static_cast<double>(fabsf(gradient[n * state.d + i]));
+  }
+  double norm = 0;
+  if (!sum_over_blocks<kThreads>(sum, partials, counters, &norm) || threadIdx.x != 0) return;
+  state.pictures[n].norm = norm;
+  choose(state.pictures[n], value == nullptr ? nullptr : value + n, state.options);
+}
+
+// The products of one pair with y and g in shared memory, by one warp: lanes sum in float, chunks are summed in double.
+__device__ void add_products(const float* s, const float* y, const float* new_y, const float* g, double* sums) {
+  float products[kKinds] = {};
+#pragma unroll
+  for (int j = 0; j < kChunk / 128; ++j) {
+    const int i = j * 128 + 4 * static_cast<int>(threadIdx.x % 32);
+    const float4 s4 = *reinterpret_cast<const float4*>(s + i);
+    const float4 y4 = *reinterpret_cast<const float4*>(y + i);
+    const float4 n4 = *reinterpret_cast<const float4*>(new_y + i);
+    const float4 g4 = *reinterpret_cast<const float4*>(g + i);
+    products[0] += s4.x * n4.x + s4.y * n4.y + (s4.z * n4.z + s4.w * n4.w);
+    products[1] += y4.x * n4.x + y4.y * n4.y + (y4.z * n4.z + y4.w * n4.w);
+    products[2] += s4.x * g4.x + s4.y * g4.y + (s4.z * g4.z + s4.w * g4.w);
+    products[3] += y4.x * g4.x + y4.y * g4.y + (y4.z * g4.z + y4.w * g4.w);
+  }
+#pragma unroll
+  for (int kind = 0; kind < kKinds; ++kind) {
+    const float sum = warp_sum(products[kind]);
+    if (threadIdx.x % 32 == 0) sums[kind] += static_cast<double>(sum);
+  }
+}
+
+// partials (n, slots, kinds, slices), by age.
+__global__ void __launch_bounds__(kThreads) form_products(State state, const float* gradient, double* partials) {
+  __shared__ __align__(16) float g[kChunk];
+  __shared__ __align__(16) float new_y[kChunk];
+  STYLOGRAM_SHARED(double, sums);  // (slots, kinds)
+  const std::int64_t n = blockIdx.y;
+  const Picture& picture = state.pictures[n];
+  if (picture.outcome != Outcome::kept) return;
+  const int ages = picture.count + 1;
+  const Cut cut = product_slices(state.d);
+  for (int i = static_cast<int>(threadIdx.x); i < ages * kKinds; i += kThreads) sums[i] = 0;
+  const int forming = picture.forming(state.slots);
+  float* stored_y = state.pair_y(n, forming);
+  const std::int64_t end = cut.end(blockIdx.x);
+  for (std::int64_t begin = cut.begin(blockIdx.x); begin < end; begin += kChunk) {
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < kChunk; i += kThreads) {
+      const std::int64_t at = begin + i;
+      const float slope = at < end ? gradient[n * state.d + at] : 0.0F;
+      const float change = at < end ? slope - stored_y[at] : 0.0F;
+      g[i] = slope;
+      new_y[i] = change;
+      stored_y[at] = change;  // vectors are padded to whole chunks
+    }
+    __syncthreads();
+    for (int age = static_cast<int>(threadIdx.x / 32); age < ages; age += static_cast<int>(kThreads / 32)) {
+      const int slot = picture.slot(age, state.slots);
+      const float* y = age + 1 == ages ? new_y : state.pair_y(n, slot) + begin;
+      add_products(state.pair_s(n, slot) + begin, y, new_y, g, sums + age * kKinds);
+    }
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < ages * kKinds; i += kThreads) {
+    partials[(n * state.slots * kKinds + i) * gridDim.x + blockIdx.x] = sums[i];
+  }
+}
+
+// A warp for each product of each picture.
+__global__ void __launch_bounds__(kThreads) add_up(State state, const double* partials, std::int64_t slices) {
+  const std::int64_t n = blockIdx.y;
+  const Picture& picture = state.pictures[n];
+  const std::int64_t number = static_cast<std::int64_t>(blockIdx.x) * (kThreads / 32) + threadIdx.x / 32;
+  if (picture.outcome != Outcome::kept || number >= (picture.count + 1) * kKinds) return;
+  const double* own = partials + (n * state.slots * kKinds + number) * slices;
+  double sum = 0;
+#pragma unroll 8
+  for (std::int64_t i = threadIdx.x % 32; i < slices; i += 32) sum += own[i];
+  sum = warp_sum(sum);
+  if (threadIdx.x % 32 == 0) state.sums[n * state.slots * kKinds + number] = sum;
+}
+
+// One picture's scalars in one block, a thread for each pair.
+class Recursion {
+ public:
+  __device__ Recursion(const State& state, double* shared)
+      : state_(state),
+        picture_(state.pictures[blockIdx.x]),
+        n_(blockIdx.x),
+        age_(static_cast<int>(threadIdx.x)),
+        sum_(shared),
+        inverse_(sum_ + state.slots),
+        alpha_(inverse_ + state.slots) {}
+
+  // Keeps the forming pair if its y.s is more than the curvature: see lbfgs::History::absorb. Returns the product that
+  // is of age 0 now.
+  __device__ int absorb() {
+    const int count = picture_.count;
+    const double sy = product(count, 0);
+    const bool kept = sy > state_.options.curvature && isfinite(sy) && isfinite(product(count, 1));
+    const int newest = picture_.forming(state_.slots);
+    if (kept && age_ <= count) {
+      const int a = picture_.slot(age_, state_.slots);
+      *at(state_.sy, a, newest) = *at(state_.ys, newest, a) = product(age_, 0);
+      *at(state_.yy, a, newest) = *at(state_.yy, newest, a) = product(age_, 1);
+    }
+    __syncthreads();  // the picture is read before it changes, the products are there before they are used
+    const bool full = count + 1 == state_.slots;
+    if (age_ == 0) {
+      if (!kept) picture_.outcome = Outcome::rejected;
+      if (kept && full) picture_.oldest = picture_.slot(1, state_.slots);
+      if (kept && !full) picture_.count = count + 1;
+    }
+    __syncthreads();
+    return kept && full ? 1 : 0;
+  }
+
+  // -H g in coefficients by the two-loop recursion: see lbfgs::History::direction. `first`: the product of age 0.
+  __device__ void direct(int first) {
+    const int count = picture_.count;
+    if (count == 0) {
+      if (age_ == 0) picture_.of_gradient = -1;
+      return;
+    }
+    const int slot = picture_.slot(age_, state_.slots);
+    const int newest = picture_.slot(count - 1, state_.slots);
+    const double scale = *at(state_.sy, newest, newest) / *at(state_.yy, newest, newest);
+    if (age_ < count) {
+      inverse_[age_] = 1 / *at(state_.sy, slot, slot);
+      sum_[age_] = -product(age_ + first, 2);
+    }
+    for (int tile = count - 1; tile >= 0; tile -= kAhead) backwards(tile, slot);
+    __syncthreads();
+    if (age_ < count) sum_[age_] = scale * base(count, slot, first);
+    for (int tile = 0; tile < count; tile += kAhead) forwards(tile, count, slot, scale);
+    if (age_ == 0) picture_.of_gradient = static_cast<float>(-scale);
+  }
+
+ private:
+  __device__ double* at(double* matrix, int row, int column) const {
+    return matrix + (n_ * state_.slots + row) * state_.slots + column;
+  }
+  __device__ double product(int age, int kind) const { return state_.sums[(n_ * state_.slots + age) * kKinds + kind]; }
+
+  // From the newest pair back: alpha = rho s.q, q -= alpha y.
+  __device__ void backwards(int tile, int slot) {
+    double ahead[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int age = tile - k;
+      ahead[k] = age >= 0 && age_ < age ? *at(state_.ys, picture_.slot(age, state_.slots), slot) : 0.0;
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int age = tile - k;
+      if (age < 0) break;
+      __syncthreads();
+      const double alpha = sum_[age] * inverse_[age];
+      if (age_ == age) alpha_[age] = alpha;
+      if (age_ < age) sum_[age_] -= alpha * ahead[k];
+    }
+  }
+
+  // y.(-g - sum of alpha y)
+  __device__ double base(int count, int slot, int first) const {
+    double sum = -product(age_ + first, 3);
+#pragma unroll 8
+    for (int other = 0; other < count; ++other) {
+      sum -= alpha_[other] * *at(state_.yy, picture_.slot(other, state_.slots), slot);
+    }
+    return sum;
+  }
+
+  // From the oldest pair on: r += s (alpha - rho y.r).
+  __device__ void forwards(int tile, int count, int slot, double scale) {
+    double ahead[kAhead];
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int age = tile + k;
+      const bool needed = age < age_ && age_ < count;
+      ahead[k] = needed ? *at(state_.sy, picture_.slot(age, state_.slots), slot) : 0.0;
+    }
+#pragma unroll
+    for (int k = 0; k < kAhead; ++k) {
+      const int age = tile + k;
+      if (age >= count) break;
+      __syncthreads();
+      const double alpha = alpha_[age];
+      const double step = alpha - sum_[age] * inverse_[age];
+      if (age_ > age && age_ < count) sum_[age_] += step * ahead[k];
+      if (age_ == age) {
+        state_.of_s[n_ * state_.slots + age] = static_cast<float>(step);
+        state_.of_y[n_ * state_.slots + age] = static_cast<float>(-scale * alpha);
+      }
+    }
+  }
+
+  const State& state_;
+  Picture& picture_;
+  std::int64_t n_;
+  int age_;
+  double *sum_, *inverse_, *alpha_;  // by age
+};
+
+__device__ void start_along_gradient(Picture& picture, double norm, const State& state) {
+  picture.oldest = picture.forming(state.slots);  // the forming pair stays where it is
+  picture.count = 0;
+  picture.of_gradient = -1;
+  picture.length = static_cast<float>((norm > 1 ? 1 / norm : 1.0) * state.options.learning_rate);
+  picture.halvings = 0;
+}
+
+__global__ void __launch_bounds__(kMostSlots) solve(State state) {
+  STYLOGRAM_SHARED(double, scalars);
+  Picture& picture = state.pictures[blockIdx.x];
+  const Outcome outcome = picture.outcome;
+  __syncthreads();
+  if (outcome == Outcome::kept) {
+    Recursion recursion(state, scalars);
+    recursion.direct(recursion.absorb());
+  }
+  if (threadIdx.x != 0 || outcome == Outcome::halved || outcome == Outcome::not_finite) return;
+  if (outcome == Outcome::first) start_along_gradient(picture, picture.norm, state);
+  if (outcome == Outcome::restarted) start_along_gradient(picture, picture.previous_norm, state);
+  if (outcome == Outcome::kept) {
+    picture.length = static_cast<float>(state.options.learning_rate);
+    picture.halvings = 0;
+  }
+  if (outcome != Outcome::restarted) picture.previous_norm = picture.norm;
+  picture.has_previous = 1;
+}
+
+// Half the last step, or a first one, from the previous point, whose gradient the forming slot still has.
+__device__ float step_back(const State& state, std::int64_t n, const Picture& picture, std::int64_t i) {
+  const int forming = picture.forming(state.slots);
+  if (picture.outcome == Outcome::halved) return 0.5F * state.pair_s(n, forming)[i];
+  return -picture.length * state.pair_y(n, forming)[i];
+}
+
+__global__ void __launch_bounds__(kThreads) move(State state, float* x, const float* gradient) {
+  STYLOGRAM_SHARED(float, coefficients);  // of s and y by age
+  const std::int64_t n = blockIdx.y;
+  const Picture picture = state.pictures[n];
+  if (picture.outcome == Outcome::not_finite) return;
+  const bool back = picture.outcome == Outcome::halved || picture.outcome == Outcome::restarted;
+  for (int age = static_cast<int>(threadIdx.x); age < picture.count; age += kThreads) {
+    coefficients[2 * age] = state.of_s[n * state.slots + age];
+    coefficients[2 * age + 1] = state.of_y[n * state.slots + age];
+  }
+  __syncthreads();
+  const int forming = picture.forming(state.slots);
+  float* new_s = state.pair_s(n, forming);
+  float* new_y = state.pair_y(n, forming);
+  float* previous = state.previous == nullptr ? nullptr : state.previous + n * state.stride;
+  const Cut cut = move_slices(state.d);
+  const std::int64_t end = cut.end(blockIdx.x);
+  for (std::int64_t i = cut.begin(blockIdx.x) + threadIdx.x; i < end; i += kThreads) {
+    float* place = x + n * state.d + i;
+    if (back) {
+      const float step = step_back(state, n, picture, i);
+      new_s[i] = step;
+      *place = previous[i] + step;
+      continue;
+    }
+    const float slope = gradient[n * state.d + i];
+    float direction = picture.of_gradient * slope;
+    int slot = picture.oldest;
+#pragma unroll 8
+    for (int age = 0; age < picture.count; ++age) {
+      direction +=
+          coefficients[2 * age] * state.pair_s(n, slot)[i] + coefficients[2 * age + 1] * state.pair_y(n, slot)[i];
+      slot = slot + 1 == state.slots ? 0 : slot + 1;
+    }
+    const float step = picture.length * direction;
+    if (previous != nullptr) previous[i] = *place;
+    new_s[i] = step;
+    new_y[i] = slope;
+    *place += step;
+  }
+}
+
+class Lbfgs final : public LbfgsState {
+ public:
+  Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options)
+      : vectors_("lbfgs", vector_bytes(n, d, history, options)), scalars_("lbfgs", scalar_bytes(n, history)) {
+    const std::int64_t slots = history + 1;
+    state_.n = n;
+    state_.d = d;
+    state_.stride = padded(d);
+    state_.slots = static_cast<int>(slots);
+    state_.options = options;
+    state_.s = vectors_.as<float>();
+    state_.y = state_.s + n * slots * state_.stride;
+    state_.previous = options.backtrack ? state_.y + n * slots * state_.stride : nullptr;
+    state_.sy = scalars_.as<double>();
+    state_.ys = state_.sy + n * slots * slots;
+    state_.yy = state_.ys + n * slots * slots;
+    state_.sums = state_.yy + n * slots * slots;
+    state_.of_s = reinterpret_cast<float*>(state_.sums + n * slots * kKinds);
+    state_.of_y = state_.of_s + n * slots;
+    state_.pictures = reinterpret_cast<Picture*>(state_.sums + n * slots * (kKinds + 1));
+    reset(Stream{Device::cuda});
+    require(cudaStreamSynchronize(nullptr), "lbfgs", "clearing its state");
+  }
+
+  void reset(Stream stream) override {
+    for (const Memory* memory : {&vectors_, &scalars_}) {
+      require(cudaMemsetAsync(memory->as<void>(), 0, memory->bytes(), handle(stream)), "lbfgs", "clearing its state");
+    }
+  }
+
+  void step(float* x, const float* gradient, const double* value, Stream stream) override {
+    check(!state_.options.backtrack || value != nullptr, "lbfgs", "backtrack needs the value");
+    const char* op = "lbfgs";
+    const std::int64_t slices = product_slices(state_.d).count;
+    const auto slots = static_cast<std::size_t>(state_.slots);
+    const auto count = static_cast<std::size_t>(state_.n);
+    const std::int64_t norms = streaming(state_.d).count;
+    const std::size_t products = count * slots * kKinds * static_cast<std::size_t>(slices);
+    const Workspace work = workspace(op, stream, products + count * static_cast<std::size_t>(norms), count);
+    launch(op, measure, grid(op, norms, state_.n), kThreads, 0, stream, state_, gradient, value,
+           work.doubles + products, work.counters);
+    launch(op, form_products, grid(op, slices, state_.n), kThreads, slots * kKinds * sizeof(double), stream, state_,
+           gradient, work.doubles);
+    launch(op, add_up, grid(op, ceil_div(state_.slots * kKinds, kThreads / 32), state_.n), kThreads, 0, stream, state_,
+           work.doubles, slices);
+    launch(op, solve, dim3(static_cast<unsigned>(state_.n)), static_cast<unsigned>(ceil_div(state_.slots, 32) * 32),
+           3 * slots * sizeof(double), stream, state_);
+    launch(op, move, grid(op, move_slices(state_.d).count, state_.n), kThreads, 2 * slots * sizeof(float), stream,
+           state_, x, gradient);
+  }
+
+  void look(std::int64_t* counts, Outcome* outcomes, Stream stream) const override {
+    std::vector<Picture> pictures(static_cast<std::size_t>(state_.n));
+    require(cudaMemcpyAsync(pictures.data(), state_.pictures, pictures.size() * sizeof(Picture), cudaMemcpyDeviceToHost,
+                            handle(stream)),
+            "lbfgs", "reading its state");
+    require(cudaStreamSynchronize(handle(stream)), "lbfgs", "reading its state");
+    for (std::size_t n = 0; n < pictures.size(); ++n) {
+      counts[n] = pictures[n].count;
+      outcomes[n] = pictures[n].outcome;
+    }
+  }
+
+  std::size_t bytes() const override { return vectors_.bytes(); }
+
+ private:
+  static std::int64_t padded(std::int64_t d) { return ceil_div(d, kChunk) * kChunk; }
+
+  static std::size_t vector_bytes(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options) {
+    check(n >= 1 && d >= 1 && history >= 1 && history < kMostSlots, "lbfgs", "n and d >= 1 and history from 1 to ",
+          kMostSlots - 1, " are accepted, got ", n, ", ", d, " and ", history);
+    const std::int64_t vectors = 2 * (history + 1) + (options.backtrack ? 1 : 0);
+    return static_cast<std::size_t>(n * vectors * padded(d)) * sizeof(float);
+  }
+
+  static std::size_t scalar_bytes(std::int64_t n, std::int64_t history) {
+    const std::int64_t slots = history + 1;
+    const std::int64_t doubles = n * slots * (3 * slots + kKinds + 1);
+    return static_cast<std::size_t>(doubles) * sizeof(double) + static_cast<std::size_t>(n) * sizeof(Picture);
+  }
+
+  Memory vectors_, scalars_;
+  State state_{};
+};
+
+LbfgsState* make_lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options) {
+  return new Lbfgs(n, d, history, options);
+}
+
+const Registration here("make_lbfgs", &make_lbfgs);
+
+}  // namespace
+}  // namespace stylogram::cuda

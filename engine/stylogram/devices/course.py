@@ -1,0 +1,192 @@
+"""A stage on a GPU: iterations run there some at a time, and the host reads afterwards what they were.
+
+The driver turns the same crank as on the CPU. But an iteration is only put into the queue, and every `AHEAD` of them the
+host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Where shapes are fixed, our
+kernels are captured in two graphs, one between forward and backward and one behind: an iteration is then four calls.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import _core
+from ..objective import Objective, Values
+from ..session import Array
+from .arrays import DeviceArray, Graph
+from .library import DeviceError, explained
+from .optimise import DeviceOptimiser
+from .sessions import DevicePass
+from .terms import moved
+
+AHEAD = 10  # iterations between two looks; a callback that asks for the picture gets that of the last one
+KEEP_EVERY = 1.0  # seconds between copies of the best picture on the host, for a GPU that is lost
+
+
+class DeviceObjective(Objective):
+    """objective.Objective for a DevicePass, and the optimiser with it.
+
+    `picture` and `gradient` are copies on the host of the present ones, which may be up to AHEAD iterations further
+    than the last evaluate() told of. `clamp` (low, high): where the picture is put after every step.
+    """
+
+    def __init__(
+        self,
+        network: DevicePass,
+        features: Sequence[Any],
+        pictures: Sequence[Any],
+        optimiser: DeviceOptimiser,
+        iterations: int,
+        clamp: tuple[float, float] | None = None,
+        ahead: int = AHEAD,
+    ) -> None:
+        super().__init__(network, features, pictures)  # type: ignore[arg-type] -- its arrays are not looked at here
+        queue = network.place.queue
+        self._pass, self._queue, self._optimiser, self._clamp = network, queue, optimiser, clamp
+        self._features = [moved(term, queue) for term in features]
+        self._pictures = [moved(term, queue) for term in pictures]
+        self._left, self._ahead = iterations, ahead
+        self._rows: list[NDArray[np.float64]] = []
+        self._graphs: list[Graph] = []
+        self._flags = np.ones(network.shape[0])
+        network.upload()
+        if hasattr(optimiser, "begin"):
+            optimiser.begin(network.on_gpu)
+        self._make_record()
+
+    def _make_record(self) -> None:
+        queue, network, (n, *rest) = self._queue, self._pass, self._pass.shape
+        terms = len(self.names)
+        self._values, self._total = queue.zeros((max(terms, 1), n), np.float64), queue.zeros((n,), np.float64)
+        self._best = queue.empty(network.shape)
+        self._best.copy_from(network.on_gpu)
+        self._least = queue.upload(np.full(n, np.inf))
+        self._going = queue.upload(np.ones(n, np.int32))
+        self._record = queue.zeros((self._ahead, terms + 2, n), np.float64)
+        self._evaluations = queue.zeros((1,), np.int64)
+        self._better = queue.zeros((n,), np.int32)
+        self._follow: tuple[Any, ...] = (n, int(np.prod(rest)), terms, self._ahead)
+        named = {
+            "picture": network.on_gpu, "gradient": network.gradient_on_gpu, "values": self._values,
+            "total": self._total, "best": self._best, "least": self._least, "going": self._going,
+            "record": self._record, "evaluations": self._evaluations, "better": self._better,
+        }  # fmt: skip
+        self._addresses = {name: array.address for name, array in named.items()}
+
+    @property
+    def picture(self) -> Array:
+        return self._pass.on_gpu.download()
+
+    @property
+    def gradient(self) -> Array:
+        return self._pass.gradient_on_gpu.download()
+
+    def finite(self) -> bool:
+        return bool(self._flags.all())
+
+    def evaluate(self) -> None:
+        """Take the next iteration's losses, after running some more where there are none."""
+        if not self._rows:
+            self._run(1 if self._evaluated == 0 else min(self._ahead, max(self._left, 1)))
+        row = self._rows.pop(0)
+        self.values[:], self.total[:], self._flags[:] = row[:-2], row[-2], row[-1]
+
+    _evaluated = 0
+
+    def _run(self, count: int) -> None:
+        started = time.perf_counter()
+        first = self._evaluated
+        try:
+            _core.cuda_use(self._queue.index)
+            for _ in range(count):
+                self._iterate()
+            record = self._record.download()
+        except (RuntimeError, DeviceError) as problem:
+            raise problem if isinstance(problem, DeviceError) else explained(problem, "the iteration") from problem
+        self._rows = [record[at % self._ahead] for at in range(first, self._evaluated)]
+        self._left -= count if first else 0
+        self.seconds["forward"] += time.perf_counter() - started  # the parts are not told apart here
+
+    def _iterate(self) -> None:
+        """A step from the last gradient, unless there is none yet, and an evaluation."""
+        if self._evaluated:
+            if not self._optimiser.captured:
+                self._step()
+            elif self._evaluated > 1:
+                self._graphs[1].run()
+            else:
+                self._captured_or_run(self._step)
+        self._evaluate()
+        self._evaluated += 1
+
+    def _captured_or_run(self, work: Callable[[], None]) -> None:
+        """Do it once, so that its memory is there, and capture it for the next times."""
+        work()
+        with self._queue.capture(self._graphs):
+            work()
+
+    def _step(self) -> None:
+        network = self._pass
+        self._optimiser.step(network.on_gpu, network.gradient_on_gpu, self._total)
+        if self._clamp is not None:
+            _core.cuda_clip(network.on_gpu.reshape(network.shape[0], -1), *self._clamp)
+
+    def _evaluate(self) -> None:
+        self._pass.forward_only()
+        self._feature_losses()
+        self._pass.backward()
+        self._picture_losses()
+
+    def _feature_losses(self) -> None:
+        self._values.clear()
+        written: set[str] = set()
+        for row, term in enumerate(self._features):
+            features, gradient = self._pass.taps_on_gpu[term.tap], self._pass.gradients_on_gpu[term.tap]
+            term.add(features, gradient, term.tap in written, self._values[row])
+            written.add(term.tap)
+
+    def _picture_losses(self) -> None:
+        for row, term in enumerate(self._pictures, len(self._features)):
+            term.add(self._pass.on_gpu, self._pass.gradient_on_gpu, self._values[row])
+        _core.cuda_follow(*self._follow, self._addresses, self._queue.handle)
+
+    def best(self) -> Array:
+        """The best of each picture so far (N,3,H,W)."""
+        return self._best.download()
+
+    def set_going(self, going: NDArray[np.bool_]) -> None:
+        """Which pictures' best may still change."""
+        self._going.upload(going.astype(np.int32))
+
+
+class DeviceBest:
+    """driver._Best for a DeviceObjective: the pictures stay on the GPU until they are asked for."""
+
+    def __init__(self, objective: DeviceObjective) -> None:
+        self._objective = objective
+        self.iteration = 0
+        self.loss: Values = np.full(len(objective.total), np.inf)
+        self._going = np.ones(len(objective.total), bool)
+        self._kept, self._kept_at = objective.best(), time.perf_counter()
+
+    def look(self, objective: Objective, iteration: int, going: NDArray[np.bool_]) -> None:
+        """As driver._Best's: which pictures are better is found here as on the GPU."""
+        better = (objective.total < self.loss) & going
+        self.iteration = iteration if better.any() else self.iteration
+        self.loss[better] = objective.total[better]
+        if (going != self._going).any():
+            self._going = going.copy()
+            self._objective.set_going(going)
+        if time.perf_counter() - self._kept_at > KEEP_EVERY:
+            self._kept, self._kept_at = self._objective.best(), time.perf_counter()
+
+    @property
+    def picture(self) -> Array:
+        """The best pictures; those of the last second's look where the GPU does not answer any more."""
+        try:
+            self._kept = self._objective.best()
+        except RuntimeError:
+            pass
+        return self._kept

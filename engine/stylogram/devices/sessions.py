@@ -1,0 +1,212 @@
+"""DevicePass: FeaturePass on a GPU. Both sessions read and write GPU arrays, in the queue of our kernels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper
+from stylogram_export import Derivative, differentiate
+from stylogram_export.graph import cut
+from stylogram_export.gpu import portable
+from stylogram_export.precision import narrowed, narrowed_forward
+from stylogram_export.specialise import specialise
+
+from ..errors import Error
+from ..session import Array, Shape, give_back, output_shapes
+from . import tensorrt
+from .arrays import DeviceArray, Queue
+from .library import explained
+
+CUDA = "CUDAExecutionProvider"
+PIP_CUDA = "pip uninstall -y onnxruntime; pip install --force-reinstall 'stylogram[cuda]'"
+#: Bytes of one number of the types that a graph's inputs and outputs have.
+SIZES = {TensorProto.FLOAT: 4, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2, TensorProto.INT64: 8, TensorProto.BOOL: 1}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how the graphs run.
+
+    `kind`: "cuda" or "tensorrt"; "host" is ONNX Runtime's CPU on the memory of an emulated GPU, for tests. `graphs`:
+    ONNX Runtime replays each session as a CUDA graph, which fixed shapes and addresses allow.
+    """
+
+    kind: str
+    queue: Queue
+    precision: str = "fp32"
+    graphs: bool = True
+
+    @property
+    def memory(self) -> str:
+        """ONNX Runtime's word for where the arrays are."""
+        return "cpu" if self.kind == "host" else "cuda"
+
+
+def missing() -> str:
+    """Why ONNX Runtime has no CUDA here, with the line that installs it; "" if it has."""
+    if CUDA not in onnxruntime.get_available_providers():
+        return f"onnxruntime {onnxruntime.__version__} is built without CUDA: {PIP_CUDA}"
+    return ""
+
+
+def preload() -> None:
+    """Load CUDA's and cuDNN's libraries from pip's nvidia-* packages, where they are installed."""
+    load = getattr(onnxruntime, "preload_dlls", None)
+    if load is not None:
+        load()
+
+
+def cuda_options(place: Place) -> dict[str, str]:
+    """ONNX Runtime's options of its CUDA provider."""
+    return {
+        "device_id": str(place.queue.index),
+        "user_compute_stream": str(place.queue.handle),
+        "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE costs up to a second for every shape, and wins nothing
+        "use_tf32": "0" if place.precision == "fp32" else "1",
+        "enable_cuda_graph": "1" if place.graphs and place.kind == "cuda" else "0",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+
+
+def providers(place: Place, model: bytes) -> list[Any]:
+    """The providers of a session of `model`, with their options."""
+    if place.kind == "host":
+        return ["CPUExecutionProvider"]
+    cuda = (CUDA, cuda_options(place))
+    if place.kind == "cuda":
+        return [cuda]
+    return [(tensorrt.PROVIDER, tensorrt.options(place.queue.index, place.queue.handle, place.precision, model)), cuda]
+
+
+def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceSession:
+    """A session of `model` on the GPU, and nowhere else: what would run on the CPU is an error."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if place.kind != "host":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    data = model.SerializeToString()
+    chosen = providers(place, data)
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=chosen, enable_fallback=0)
+    except Exception as problem:  # ONNX Runtime raises types of its own, which share no base
+        text = " ".join(str(problem).split())
+        if "disable_cpu_ep_fallback" in text or "fallback to CPU" in text:
+            raise Error(f"device {place.kind}: the provider does not support an operator of this network: {text[:300]}") from None
+        raise explained(problem, f"device {place.kind}, making a session") from problem
+    wanted = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]
+    if session.get_providers()[0] != wanted:  # a library that it could not load is no error for ONNX Runtime
+        raise Error(f"device {place.kind}: ONNX Runtime could not load {wanted}: {_library_hint(place)}")
+    session._model_bytes = None  # one more copy of the weights
+    return session
+
+
+def _library_hint(place: Place) -> str:
+    return tensorrt.PIP if place.kind == "tensorrt" else f"CUDA 13 and cuDNN 9 are needed: {PIP_CUDA}"
+
+
+def outputs(model: onnx.ModelProto, queue: Queue) -> dict[str, tuple[DeviceArray, int]]:
+    """A GPU array for each output, and ONNX's number of its type."""
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
+    made = {}
+    for name, shape in output_shapes(model).items():
+        kind = kinds[name]
+        numpy = np.uint16 if kind == TensorProto.BFLOAT16 else helper.tensor_dtype_to_np_dtype(kind)
+        made[name] = (queue.empty(shape, numpy), kind)
+    return made
+
+
+class _Bound:
+    """One session with every input and output bound to a GPU array."""
+
+    def __init__(self, model: onnx.ModelProto, arrays: Mapping[str, tuple[DeviceArray, int]], place: Place) -> None:
+        self._session = open_session(model, place)
+        self._binding = self._session.io_binding()
+        self._arrays = dict(arrays)  # the binding holds bare addresses: keep what they point to
+        self._place = place
+        self._options = onnxruntime.RunOptions()
+        if place.kind != "host":  # our kernels follow in the same queue: nobody has to wait
+            self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        for bind, values in (
+            (self._binding.bind_input, self._session.get_inputs()),
+            (self._binding.bind_output, self._session.get_outputs()),
+        ):
+            for value in values:
+                array, kind = arrays[value.name]
+                bind(value.name, place.memory, place.queue.index, kind, array.shape, array.address)
+
+    def run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding, self._options)
+        except Exception as problem:  # its own types again
+            raise explained(problem, f"device {self._place.kind}, running the network") from problem
+
+
+def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, relu: str, place: Place) -> Derivative:
+    """The pair of graphs in what the GPU's providers run, and in the precision."""
+    pair = portable(differentiate(model, list(taps), shape, relu), indices=place.kind != "tensorrt")
+    return narrowed(pair, place.precision)
+
+
+class DevicePass:
+    """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps, on a GPU.
+
+    Setting up, it is used as a FeaturePass: `picture` (N,3,H,W) and `features[tap]` are NumPy arrays, which forward()
+    carries up and down. In the loop `forward_only` and `backward` work on the GPU arrays `on_gpu` (picture),
+    `gradient_on_gpu`, `taps_on_gpu` and `gradients_on_gpu`, and nothing is carried.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, taps: Sequence[str], shape: Shape, place: Place, relu: str = "gradient"
+    ) -> None:
+        pair = derivative_for(model, taps, shape, relu, place)
+        queue = place.queue
+        self.taps, self.shape, self.place = tuple(taps), shape, place
+        self.picture = np.zeros(shape, np.float32)
+        self.on_gpu, self.gradient_on_gpu = queue.zeros(shape), queue.zeros(shape)
+        arrays = outputs(pair.forward, queue)
+        self.taps_on_gpu = {tap: arrays[tap][0] for tap in taps}
+        self.gradients_on_gpu = {tap: queue.zeros(self.taps_on_gpu[tap].shape) for tap in taps}
+        incoming = {f"gy:{tap}": (self.gradients_on_gpu[tap], TensorProto.FLOAT) for tap in taps}
+        arrays[pair.forward.graph.input[0].name] = (self.on_gpu, TensorProto.FLOAT)
+        self._forward = _Bound(pair.forward, arrays, place)
+        self._backward = _Bound(
+            pair.backward, {**arrays, **incoming, "gx": (self.gradient_on_gpu, TensorProto.FLOAT)}, place
+        )
+        del pair
+        give_back()
+
+    @property
+    def features(self) -> dict[str, Array]:
+        """Copies on the host of the features of the last forward()."""
+        return {tap: array.download() for tap, array in self.taps_on_gpu.items()}
+
+    def upload(self) -> None:
+        """`picture` to the GPU."""
+        self.on_gpu.upload(self.picture)
+
+    def forward(self) -> None:
+        """`picture` -> `features`."""
+        self.upload()
+        self.forward_only()
+
+    def forward_only(self) -> None:
+        """The picture on the GPU -> features there."""
+        self._forward.run()
+
+    def backward(self) -> None:
+        """Gradients -> gradient, both on the GPU."""
+        self._backward.run()
+
+
+def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, Array]:
+    """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once: for targets."""
+    part = narrowed_forward(specialise(cut(model, list(taps)), picture.shape), place.precision)
+    arrays = outputs(part, place.queue)
+    source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
+    once = Place(place.kind, place.queue, place.precision, graphs=False)
+    bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
+    bound.run()
+    return {tap: arrays[tap][0].download() for tap in taps}

@@ -1,0 +1,75 @@
+"""The CUDA kernels for tests: compiled for an emulated GPU (emulator/), or the real library where a GPU is to be tested.
+
+STYLOGRAM_TEST_CUDA: `900` (the default) or `750`, the compute capability that is emulated, or `gpu`.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from stylogram import _core
+from stylogram.devices import library
+from stylogram.devices.arrays import Queue
+
+ROOT = Path(__file__).parents[2]
+EMULATOR = ROOT / "tests/kernels/emulator"
+CHOSEN = os.environ.get("STYLOGRAM_TEST_CUDA", "900")
+ON_GPU = CHOSEN == "gpu"
+FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+
+
+def sources() -> list[Path]:
+    return [*sorted(ROOT.glob("csrc/*/*.cu")), EMULATOR / "emulator.cpp"]
+
+
+def _digest(capability: str) -> str:
+    headers = [*ROOT.glob("csrc/*.h"), *ROOT.glob("csrc/*/*.h"), *EMULATOR.glob("*.h")]
+    digest = hashlib.sha256(capability.encode())
+    for path in sorted([*sources(), *headers]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def build(capability: str, folder: Path) -> Path:
+    """The library for an emulated GPU, from the folder if it is there. Skips where there is no compiler."""
+    made = folder / f"emulated-{capability}-{_digest(capability)}.so"
+    if made.exists():
+        return made
+    compiler = shutil.which("g++")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("the CUDA kernels are emulated with g++ on Linux, which is not here")
+    folder.mkdir(parents=True, exist_ok=True)
+    include = [f"-DSTYLOGRAM_EMULATED={capability}", "-U_FORTIFY_SOURCE", f"-I{EMULATOR}", f"-I{ROOT / 'csrc'}"]
+
+    def compiled(source: Path) -> str:
+        target = str(folder / f"{capability}-{source.stem}-{source.parent.name}.o")
+        command = [compiler, *FLAGS, *include, "-c", "-o", target, "-x", "c++", str(source)]
+        subprocess.run(command, check=True)
+        return target
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compiled, sources()))
+    part = made.with_suffix(f".{os.getpid()}")
+    subprocess.run([compiler, "-shared", "-o", str(part), *objects], check=True)
+    part.replace(made)
+    return made
+
+
+def queue(folder: Path) -> Queue:
+    """A queue of the GPU under test. The library is opened for the whole process."""
+    if ON_GPU:
+        library.gpu(0)  # an error here is a failure: a GPU was asked for
+    elif not _core.cuda_kernels():
+        _core.cuda_open(str(build(CHOSEN, folder)))
+    elif not library_is_emulated():
+        pytest.skip("another test has opened the real CUDA library in this process")
+    return Queue()
+
+
+def library_is_emulated() -> bool:
+    return bool(_core.cuda_device(0)["name"] == "emulator")

@@ -1,0 +1,391 @@
+#include <setjmp.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <numeric>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "cuda_runtime.h"
+
+emulator::Index threadIdx, blockIdx;
+dim3 gridDim;
+
+struct EmulatedGraph {
+  std::vector<std::function<void()>> work;
+};
+struct EmulatedStream {
+  std::unique_ptr<EmulatedGraph> captured;
+};
+
+namespace {
+
+constexpr std::size_t kStack = 64 << 10;
+constexpr std::size_t kMostExchanged = 64;
+constexpr std::size_t kMostShared = 227 << 10;
+
+enum class Waits { no, lanes, block, over };
+
+struct Fiber {
+  ucontext_t context;  // where it begins; after that jumps are enough, which ask nothing of the system
+  jmp_buf place;
+  bool started = false;
+  std::vector<char> stack = std::vector<char>(kStack);
+  Waits waits = Waits::no;
+  alignas(16) char given[kMostExchanged];
+};
+
+[[noreturn]] void stop(const char* reason) {
+  std::fprintf(stderr, "emulator: %s\n", reason);
+  std::abort();
+}
+
+// One block at a time: its fibers, kept from launch to launch.
+struct Machine {
+  ucontext_t scheduler;
+  jmp_buf place;
+  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::size_t threads = 0;
+  unsigned current = 0;
+  const std::function<void()>* body = nullptr;
+  std::mt19937 random{1};
+  alignas(16) char shared[kMostShared];
+  alignas(16) char exchanged[32 * kMostExchanged];
+  std::size_t exchanged_bytes = 0;
+  std::mutex guard;
+} machine;
+
+void run_fiber() {
+  (*machine.body)();
+  machine.fibers[machine.current]->waits = Waits::over;
+  _longjmp(machine.place, 1);
+}
+
+void wait(Waits reason) {
+  const unsigned self = machine.current;
+  machine.fibers[self]->waits = reason;
+  if (_setjmp(machine.fibers[self]->place) == 0) _longjmp(machine.place, 1);
+  threadIdx.x = machine.current;
+}
+
+void resume(unsigned thread) {
+  machine.current = thread;
+  threadIdx.x = thread;
+  Fiber& fiber = *machine.fibers[thread];
+  fiber.waits = Waits::no;
+  if (_setjmp(machine.place) != 0) return;
+  if (fiber.started) _longjmp(fiber.place, 1);
+  fiber.started = true;
+  swapcontext(&machine.scheduler, &fiber.context);
+}
+
+// Runs a warp until all its lanes are at a barrier of the block or over.
+void run_warp(unsigned first, unsigned last) {
+  for (;;) {
+    unsigned meeting = 0;
+    for (unsigned t = first; t < last; ++t) {
+      if (machine.fibers[t]->waits == Waits::no || machine.fibers[t]->waits == Waits::lanes) resume(t);
+      meeting += machine.fibers[t]->waits == Waits::lanes ? 1 : 0;
+    }
+    if (meeting == 0) return;
+    if (meeting != last - first || last - first != 32) stop("not all lanes of a warp take part in an exchange");
+    for (unsigned t = first; t < last; ++t) {
+      std::memcpy(machine.exchanged + (t - first) * machine.exchanged_bytes, machine.fibers[t]->given,
+                  machine.exchanged_bytes);
+    }
+  }
+}
+
+void run_block() {
+  for (std::size_t t = 0; t < machine.threads; ++t) {
+    Fiber& fiber = *machine.fibers[t];
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.context.uc_link = nullptr;
+    fiber.waits = Waits::no;
+    fiber.started = false;
+    makecontext(&fiber.context, run_fiber, 0);
+  }
+  const auto threads = static_cast<unsigned>(machine.threads);
+  std::vector<unsigned> order((threads + 31) / 32);
+  std::iota(order.begin(), order.end(), 0U);
+  for (;;) {
+    std::shuffle(order.begin(), order.end(), machine.random);
+    for (const unsigned warp : order) run_warp(warp * 32, std::min(threads, warp * 32 + 32));
+    std::size_t over = 0;
+    for (std::size_t t = 0; t < threads; ++t) over += machine.fibers[t]->waits == Waits::over ? 1 : 0;
+    if (over == threads) return;
+    // A GPU lets threads that are over miss a barrier; those that are not must all be at it.
+    for (std::size_t t = 0; t < threads; ++t) {
+      if (machine.fibers[t]->waits == Waits::block) machine.fibers[t]->waits = Waits::no;
+    }
+  }
+}
+
+void run_grid(dim3 blocks, unsigned threads, const std::function<void()>& body) {
+  const std::lock_guard<std::mutex> lock(machine.guard);
+  while (machine.fibers.size() < threads) machine.fibers.push_back(std::make_unique<Fiber>());
+  machine.threads = threads;
+  machine.body = &body;
+  gridDim = blocks;
+  std::vector<unsigned> order(blocks.x * blocks.y);
+  std::iota(order.begin(), order.end(), 0U);
+  std::shuffle(order.begin(), order.end(), machine.random);
+  for (const unsigned number : order) {
+    blockIdx = {number % blocks.x, number / blocks.x, 0};
+    std::memset(machine.shared, 0xff, sizeof(machine.shared));  // NaN: shared memory has undefined contents
+    run_block();
+  }
+}
+
+cudaError_t last = cudaSuccess;
+std::map<void*, std::pair<void*, std::size_t>> blocks_of;  // a block -> its pages
+std::size_t used = 0;
+int capturing = 0;
+EmulatedStream standard;
+
+EmulatedStream& of(cudaStream_t stream) { return stream == nullptr ? standard : *stream; }
+
+cudaError_t failed(cudaError_t error) {
+  last = error;
+  return error;
+}
+
+std::size_t memory() {
+  const char* given = std::getenv("STYLOGRAM_EMULATED_MEMORY");
+  return given == nullptr ? std::size_t{8} << 30 : std::strtoull(given, nullptr, 10);
+}
+
+void enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (of(stream).captured != nullptr) {
+    of(stream).captured->work.push_back(std::move(work));
+  } else {
+    work();
+  }
+}
+
+}  // namespace
+
+namespace emulator {
+
+void launch(cudaStream_t stream, dim3 blocks, unsigned threads, std::size_t shared, std::function<void()> body) {
+  if (threads == 0 || threads > 1024 || blocks.x == 0 || blocks.y == 0 || blocks.y > 65535 || shared > kMostShared) {
+    failed(cudaErrorInvalidConfiguration);
+    return;
+  }
+  enqueue(stream, [=, body = std::move(body)] { run_grid(blocks, threads, body); });
+}
+
+void* shared() { return machine.shared; }
+
+const void* exchange(const void* mine, std::size_t bytes) {
+  if (bytes > kMostExchanged) stop("an exchange is too large");
+  std::memcpy(machine.fibers[machine.current]->given, mine, bytes);
+  machine.exchanged_bytes = bytes;
+  wait(Waits::lanes);
+  return machine.exchanged;
+}
+
+void block_barrier() { wait(Waits::block); }
+
+// Rounded to nearest, ties away from zero: cvt.rna.
+std::uint32_t to_tf32(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if (!isfinite(x)) return bits;
+  return (bits + 0x1000U) & ~0x1fffU;
+}
+
+float from_tf32(std::uint32_t x) {
+  float value;
+  std::memcpy(&value, &x, 4);
+  return value;
+}
+
+namespace {
+
+// Rounded to nearest even: cvt.rn.
+std::uint32_t to_bf16(float x) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  if (x != x) return 0x7fff;
+  return (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
+}
+
+float half_of(std::uint32_t pair, int which) { return from_tf32((pair >> (16 * which)) << 16); }
+
+// The operands of all lanes; the sum in double, rounded once.
+struct Operands {
+  std::uint32_t a[4], b[2];
+};
+
+template <class A, class B>
+void multiply(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b, int depth, const A& left, const B& right) {
+  Operands mine;
+  std::memcpy(mine.a, a, sizeof(mine.a));
+  std::memcpy(mine.b, b, sizeof(mine.b));
+  const auto* all = static_cast<const Operands*>(exchange(&mine, sizeof(mine)));
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  for (int e = 0; e < 4; ++e) {
+    const int row = lane / 4 + e / 2 * 8;
+    const int column = lane % 4 * 2 + e % 2;
+    double sum = static_cast<double>(d[e]);
+    for (int k = 0; k < depth; ++k) {
+      sum += static_cast<double>(left(all, row, k)) * static_cast<double>(right(all, k, column));
+    }
+    d[e] = static_cast<float>(sum);
+  }
+}
+
+}  // namespace
+
+std::uint32_t to_bf16x2(float low, float high) { return to_bf16(low) | to_bf16(high) << 16; }
+
+// PTX ISA, mma.m16n8k8, .tf32: a0 (g, t), a1 (g + 8, t), a2 (g, t + 4), a3 (g + 8, t + 4); b0 (t, g), b1 (t + 4, g).
+void mma_tf32(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
+  multiply(
+      d, a, b, 8,
+      [](const Operands* all, int row, int k) {
+        return from_tf32(all[row % 8 * 4 + k % 4].a[row / 8 + k / 4 * 2] & ~0x1fffU);
+      },
+      [](const Operands* all, int k, int column) { return from_tf32(all[column * 4 + k % 4].b[k / 4] & ~0x1fffU); });
+}
+
+// PTX ISA, mma.m16n8k16, .bf16: a0 (g, 2t..), a1 (g + 8, 2t..), a2 (g, 2t + 8..), a3 (g + 8, 2t + 8..); b0 (2t.., g),
+// b1 (2t + 8.., g); the lower half of a register has the lower k.
+void mma_bf16(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
+  multiply(
+      d, a, b, 16,
+      [](const Operands* all, int row, int k) {
+        return half_of(all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
+      },
+      [](const Operands* all, int k, int column) { return half_of(all[column * 4 + k % 8 / 2].b[k / 8], k % 2); });
+}
+
+}  // namespace emulator
+
+const char* cudaGetErrorName(cudaError_t error) {
+  static const char* const names[] = {"cudaSuccess",
+                                      "cudaErrorMemoryAllocation",
+                                      "cudaErrorNoDevice",
+                                      "cudaErrorInsufficientDriver",
+                                      "cudaErrorInvalidDevice",
+                                      "cudaErrorInvalidConfiguration",
+                                      "cudaErrorInvalidValue",
+                                      "cudaErrorStreamCaptureUnsupported"};
+  return names[error];
+}
+const char* cudaGetErrorString(cudaError_t error) { return cudaGetErrorName(error); }
+cudaError_t cudaGetLastError() { return std::exchange(last, cudaSuccess); }
+
+cudaError_t cudaMalloc(void** block, std::size_t bytes) {
+  if (capturing != 0) return failed(cudaErrorStreamCaptureUnsupported);
+  if (used + bytes > memory()) return failed(cudaErrorMemoryAllocation);
+  constexpr std::size_t page = 4096;
+  const std::size_t rounded = (bytes + 255) / 256 * 256;  // what cudaMalloc aligns to; the rest is found by values
+  const std::size_t pages = (rounded + page - 1) / page * page;
+  void* begin = mmap(nullptr, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (begin == MAP_FAILED) return failed(cudaErrorMemoryAllocation);
+  mprotect(static_cast<char*>(begin) + pages, page, PROT_NONE);
+  *block = static_cast<char*>(begin) + pages - rounded;
+  std::memset(*block, 0xff, rounded);
+  blocks_of[*block] = {begin, pages + page};
+  used += bytes;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* block) {
+  const auto found = blocks_of.find(block);
+  if (found == blocks_of.end()) return failed(cudaErrorInvalidValue);
+  munmap(found->second.first, found->second.second);
+  used -= std::min(used, found->second.second);
+  blocks_of.erase(found);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *total = memory();
+  *free = *total - std::min(used, *total);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  enqueue(stream, [=] { std::memmove(to, from, bytes); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* block, int value, std::size_t bytes, cudaStream_t stream) {
+  enqueue(stream, [=] { std::memset(block, value, bytes); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  const char* given = std::getenv("STYLOGRAM_EMULATED_DRIVER");
+  if (given != nullptr && std::strcmp(given, "old") == 0) return failed(cudaErrorInsufficientDriver);
+  if (given != nullptr && std::strcmp(given, "none") == 0) return failed(cudaErrorNoDevice);
+  *count = 1;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : failed(cudaErrorInvalidDevice); }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device != 0) return failed(cudaErrorInvalidDevice);
+  std::snprintf(properties->name, sizeof(properties->name), "emulator");
+  properties->major = STYLOGRAM_EMULATED / 100;
+  properties->minor = STYLOGRAM_EMULATED / 10 % 10;
+  return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int value) {
+  return static_cast<std::size_t>(value) <= kMostShared ? cudaSuccess : failed(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new EmulatedStream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return of(stream).captured == nullptr ? cudaSuccess : failed(cudaErrorStreamCaptureUnsupported);
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (stream == nullptr || stream->captured != nullptr) return failed(cudaErrorStreamCaptureUnsupported);
+  stream->captured = std::make_unique<EmulatedGraph>();
+  ++capturing;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (stream == nullptr || stream->captured == nullptr) return failed(cudaErrorInvalidValue);
+  *graph = stream->captured.release();
+  --capturing;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+  *made = new EmulatedGraph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  for (const auto& work : graph->work) enqueue(stream, work);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
