@@ -2,8 +2,14 @@
 # compiler (nvcc) to be built and no GPU.
 set(STYLOGRAM_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO (where nvcc is found), ON or OFF")
 set_property(CACHE STYLOGRAM_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(STYLOGRAM_CUDA_ARCHITECTURES "75-real;80-real;86-real;89-real;90-real;100-real;120" CACHE STRING
-    "Compute capabilities of the CUDA kernels; without -real also as PTX, for later GPUs")
+# A wheel runs on all GPUs since Turing, and as PTX on later ones. An editable build is for trying: PTX alone, which the
+# driver compiles when it is first run, and which takes the compiler a tenth of the time.
+set(stylogram_architectures "75-real;80-real;86-real;89-real;90-real;100-real;120")
+if(SKBUILD_STATE STREQUAL "editable")
+  set(stylogram_architectures "80-virtual")
+endif()
+set(STYLOGRAM_CUDA_ARCHITECTURES "${stylogram_architectures}" CACHE STRING
+    "Compute capabilities of the CUDA kernels: 90-real is machine code, 90-virtual PTX, 90 both")
 
 if(NOT STYLOGRAM_CUDA MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "STYLOGRAM_CUDA: AUTO, ON or OFF is accepted, got ${STYLOGRAM_CUDA}")

@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Error
-from .objective import Objective, Values
+from .objective import Failed, Objective, Values
 from .optimise import Optimiser
 from .result import Result
 from .session import Array, available_threads, kernel_threads
@@ -73,6 +73,7 @@ class Stage:
     """One scale: what is minimised there, by what, for how long, in pixels of [0, pixel_range].
 
     `clamp` puts the picture back into that range after every step. `margin` is what a preview cuts off each side.
+    `best` keeps the best pictures, if something else than host memory does.
     """
 
     objective: Objective
@@ -81,6 +82,7 @@ class Stage:
     pixel_range: float = 1.0
     clamp: bool = False
     margin: int = 0
+    best: "Best | None" = None
 
 
 @dataclass
@@ -117,8 +119,22 @@ class Interrupted(KeyboardInterrupt):
         self.result: Result | None = None
 
 
-class _Best:
+class Best(Protocol):
     """The picture of the lowest loss so far, for each of the N pictures on its own."""
+
+    iteration: int
+    loss: Values
+
+    @property
+    def picture(self) -> Array:
+        """(N,3,H,W)."""
+
+    def look(self, objective: Objective, iteration: int, going: Flags) -> None:
+        """After an evaluation; only pictures that are `going` change."""
+
+
+class _Best:
+    """Best in host memory."""
 
     def __init__(self, picture: Array) -> None:
         self.iteration = 0
@@ -159,7 +175,7 @@ class _Course:
             finite &= np.isfinite(objective.gradient).reshape(len(finite), -1).all(axis=1)
         self.bad = np.where(finite | ~self.going, 0, self.bad + 1)
 
-    def losses(self, objective: Objective, best: _Best) -> Values:
+    def losses(self, objective: Objective, best: Best) -> Values:
         """The present ones; of pictures that have stopped, their best."""
         return np.where(self.going, objective.total, best.loss)
 
@@ -217,8 +233,8 @@ class Driver:
         return outcome
 
     def _run_stage(self, stage: Stage, scale: int, scales: int) -> Outcome:
-        best = _Best(stage.objective.picture)
-        course = _Course(len(best.picture), self._failed)
+        best: Best = stage.best or _Best(stage.objective.picture)
+        course = _Course(len(best.loss), self._failed)
         try:
             for iteration in range(stage.iterations + 1):
                 if iteration:
@@ -234,9 +250,11 @@ class Driver:
                     break
         except KeyboardInterrupt as error:
             raise Interrupted(self._outcome(best, scale)) from error
+        except Failed as error:
+            raise Diverged(str(error), self._outcome(best, scale)) from error
         return self._outcome(best, scale)
 
-    def _outcome(self, best: _Best, scale: int) -> Outcome:
+    def _outcome(self, best: Best, scale: int) -> Outcome:
         return Outcome(best.picture, self._trace, scale, best.iteration, best.loss, dict(self._failed))
 
     def _step(self, stage: Stage) -> None:
@@ -245,7 +263,7 @@ class Driver:
         if stage.clamp:
             np.clip(objective.picture, 0, stage.pixel_range, out=objective.picture)
 
-    def _check(self, stage: Stage, course: _Course, scale: int, iteration: int, best: _Best) -> None:
+    def _check(self, stage: Stage, course: _Course, scale: int, iteration: int, best: Best) -> None:
         patience = PATIENCE if stage.optimiser.recovers and iteration else 1
         lost = np.flatnonzero(course.bad >= patience)
         if not lost.size:
@@ -265,7 +283,7 @@ class Driver:
             return self._result(outcome)
         return Result(shown(outcome.pictures[0], stage.pixel_range, stage.margin), outcome.trace)
 
-    def _report(self, stage: Stage, course: _Course, scale: int, scales: int, iteration: int, best: _Best) -> None:
+    def _report(self, stage: Stage, course: _Course, scale: int, scales: int, iteration: int, best: Best) -> None:
         objective = stage.objective
         # What has stopped is still moved, but no longer counts: its loss is that of its best.
         losses = [loss for at, loss in enumerate(course.losses(objective, best)) if at not in self._failed]

@@ -7,9 +7,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import Error
 from .session import Array, FeaturePass
 
 Values = NDArray[np.float64]
+
+
+class Failed(Error):  # noqa: N818 -- says what happened
+    """What computes an objective broke in the middle: a GPU that is lost, or whose memory does not suffice."""
 
 
 class FeatureTerm(Protocol):

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from stylogram_export.network import Network
 
 from . import colour, losses, pictures
+from .devices.course import stage_of
+from .devices.sessions import DevicePass
 from .driver import Outcome, Stage, shown
 from .errors import Error
 from .initial import NOISES, initial_picture
@@ -215,6 +217,10 @@ class _Together:
         self.name, self.tap = terms[0][0].name, terms[0][0].tap
         self._terms = terms
 
+    def each(self) -> Sequence[Sequence[FeatureTerm]]:
+        """The terms of each picture."""
+        return self._terms
+
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
         for at, own in enumerate(self._terms):
             one = slice(at, at + 1)
@@ -228,6 +234,10 @@ class _PicturesTogether:
     def __init__(self, name: str, terms: Sequence[PictureTerm | None]) -> None:
         self.name = name
         self._terms = terms
+
+    def each(self) -> Sequence[Sequence[PictureTerm]]:
+        """The terms of each picture: one or none."""
+        return [[] if term is None else [term] for term in self._terms]
 
     def add(self, picture: Array, gradient: Array, value: Values) -> None:
         for at, term in enumerate(self._terms):
@@ -243,7 +253,7 @@ class Painting:
         self.subjects = list(subjects)
         self.sizes, self.recipe = subjects[0].sizes, subjects[0].recipe  # of the recipe what kind() compares
 
-    def feature_pass(self, index: int, shape: Shape) -> FeaturePass:
+    def feature_pass(self, index: int, shape: Shape) -> FeaturePass | DevicePass:
         """The sessions of a scale, for pictures of `shape` (N,3,H,W). Asked for after the last features()."""
         raise NotImplementedError
 
@@ -266,11 +276,13 @@ class Painting:
         terms = [*self._content_terms(network), *self._style_terms(network, targets, index)]
         for at, subject in enumerate(self.subjects):
             self._put(network, at, subject.initial(index, None if before is None else before[at]))
+        if isinstance(network, DevicePass):
+            return stage_of(network, terms, self._picture_terms(network), recipe, recipe.iterations[index])
         objective = Objective(network, terms, self._picture_terms(network))
         optimiser = optimiser_of(recipe.optimiser, network.shape)
         return Stage(objective, optimiser, recipe.iterations[index], recipe.pixel_range, recipe.clamp, recipe.margin)
 
-    def _put(self, network: FeaturePass, at: int, picture: Array) -> None:
+    def _put(self, network: FeaturePass | DevicePass, at: int, picture: Array) -> None:
         network.picture[at] = pictures.to_batch(picture)[0] * self.recipe.pixel_range
 
     def _styles(self, subject: Subject) -> range:
@@ -286,7 +298,7 @@ class Painting:
             for k, region in enumerate(subject.regions)
         }
 
-    def _content_terms(self, network: FeaturePass) -> list[FeatureTerm]:
+    def _content_terms(self, network: FeaturePass | DevicePass) -> list[FeatureTerm]:
         if not self.subjects[0].taps.content:
             return []
         network.forward()
@@ -296,7 +308,7 @@ class Painting:
             for layer in range(len(self.subjects[0].taps.content))
         ]
 
-    def _content_term(self, module: ModuleType, network: FeaturePass, at: int, number: int) -> FeatureTerm:
+    def _content_term(self, module: ModuleType, network: FeaturePass | DevicePass, at: int, number: int) -> FeatureTerm:
         recipe = self.subjects[at].recipe
         layer, tensor, weight = self.subjects[at].taps.content[number]
         target = network.features[tensor][at : at + 1].copy()
@@ -305,14 +317,14 @@ class Painting:
         )
         return term
 
-    def _style_terms(self, network: FeaturePass, targets: Sequence[Sequence[Targets]], index: int) -> list[FeatureTerm]:
+    def _style_terms(self, network: FeaturePass | DevicePass, targets: Sequence[Sequence[Targets]], index: int) -> list[FeatureTerm]:
         return [
             _Together([self._style_terms_of(network, at, number, own, index) for at, own in enumerate(targets)])
             for number in range(len(self.subjects[0].taps.style))
         ]
 
     def _style_terms_of(
-        self, network: FeaturePass, at: int, number: int, targets: Sequence[Targets], index: int
+        self, network: FeaturePass | DevicePass, at: int, number: int, targets: Sequence[Targets], index: int
     ) -> list[FeatureTerm]:
         """Those of one picture at one layer, one for each of its regions."""
         subject, recipe = self.subjects[at], self.subjects[at].recipe
@@ -333,7 +345,7 @@ class Painting:
             for k, region in enumerate(subject.regions)
         ]
 
-    def _picture_terms(self, network: FeaturePass) -> list[PictureTerm]:
+    def _picture_terms(self, network: FeaturePass | DevicePass) -> list[PictureTerm]:
         module, shape = losses.load("picture", "tv"), (1, *network.shape[1:])
         recipes = [subject.recipe for subject in self.subjects]
         if not any(recipe.tv_weight for recipe in recipes):

@@ -1,23 +1,27 @@
 """A stage on a GPU: iterations run there some at a time, and the host reads afterwards what they were.
 
 The driver turns the same crank as on the CPU. But an iteration is only put into the queue, and every `AHEAD` of them the
-host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Where shapes are fixed, our
-kernels are captured in two graphs, one between forward and backward and one behind: an iteration is then four calls.
+host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Our kernels are captured in three
+graphs: the losses on features, those on the picture with the record, and the step. With the two sessions, which ONNX
+Runtime captures itself, an iteration is five calls.
 """
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from ..driver import Stage
 from ..objective import Objective, Values
+from ..recipes import Recipe
 from ..session import Array
 from .arrays import DeviceArray, Graph
-from .library import DeviceError, explained
-from .optimise import DeviceOptimiser
+from .library import explained
+from .optimise import DeviceOptimiser, optimiser_of
 from .sessions import DevicePass
 from .terms import moved
 
@@ -47,9 +51,10 @@ class DeviceObjective(Objective):
         self._pass, self._queue, self._optimiser, self._clamp = network, queue, optimiser, clamp
         self._features = [moved(term, queue) for term in features]
         self._pictures = [moved(term, queue) for term in pictures]
-        self._left, self._ahead = iterations, ahead
+        self._left, self._ahead, self._evaluated = iterations, ahead, 0
         self._rows: list[NDArray[np.float64]] = []
-        self._graphs: list[Graph] = []
+        self._graphs: dict[str, Graph] = {}
+        self._done: set[str] = set()
         self._flags = np.ones(network.shape[0])
         network.upload()
         if hasattr(optimiser, "begin"):
@@ -93,8 +98,6 @@ class DeviceObjective(Objective):
         row = self._rows.pop(0)
         self.values[:], self.total[:], self._flags[:] = row[:-2], row[-2], row[-1]
 
-    _evaluated = 0
-
     def _run(self, count: int) -> None:
         started = time.perf_counter()
         first = self._evaluated
@@ -103,41 +106,42 @@ class DeviceObjective(Objective):
             for _ in range(count):
                 self._iterate()
             record = self._record.download()
-        except (RuntimeError, DeviceError) as problem:
-            raise problem if isinstance(problem, DeviceError) else explained(problem, "the iteration") from problem
+        except RuntimeError as problem:
+            raise explained(problem, "the iteration") from problem
         self._rows = [record[at % self._ahead] for at in range(first, self._evaluated)]
         self._left -= count if first else 0
         self.seconds["forward"] += time.perf_counter() - started  # the parts are not told apart here
 
     def _iterate(self) -> None:
         """A step from the last gradient, unless there is none yet, and an evaluation."""
-        if self._evaluated:
-            if not self._optimiser.captured:
-                self._step()
-            elif self._evaluated > 1:
-                self._graphs[1].run()
-            else:
-                self._captured_or_run(self._step)
-        self._evaluate()
+        if self._evaluated and self._optimiser.captured:
+            self._do("step", self._step)
+        elif self._evaluated:
+            self._step()
+        self._pass.forward_only()
+        self._do("features", self._feature_losses)
+        self._pass.backward()
+        self._do("picture", self._picture_losses)
         self._evaluated += 1
 
-    def _captured_or_run(self, work: Callable[[], None]) -> None:
-        """Do it once, so that its memory is there, and capture it for the next times."""
-        work()
-        with self._queue.capture(self._graphs):
+    def _do(self, name: str, work: Callable[[], None]) -> None:
+        """The first time as it is, so that its memory is there; the second time captured, and then run as a graph."""
+        if name not in self._done:
+            self._done.add(name)
             work()
+            return
+        if name not in self._graphs:
+            made: list[Graph] = []
+            with self._queue.capture(made):
+                work()
+            self._graphs[name] = made[0]
+        self._graphs[name].run()
 
     def _step(self) -> None:
         network = self._pass
         self._optimiser.step(network.on_gpu, network.gradient_on_gpu, self._total)
         if self._clamp is not None:
             _core.cuda_clip(network.on_gpu.reshape(network.shape[0], -1), *self._clamp)
-
-    def _evaluate(self) -> None:
-        self._pass.forward_only()
-        self._feature_losses()
-        self._pass.backward()
-        self._picture_losses()
 
     def _feature_losses(self) -> None:
         self._values.clear()
@@ -185,8 +189,29 @@ class DeviceBest:
     @property
     def picture(self) -> Array:
         """The best pictures; those of the last second's look where the GPU does not answer any more."""
-        try:
+        with suppress(RuntimeError):
             self._kept = self._objective.best()
-        except RuntimeError:
-            pass
         return self._kept
+
+
+def stage_of(
+    network: DevicePass, features: Sequence[Any], pictures: Sequence[Any], recipe: Recipe, iterations: int
+) -> Stage:
+    """A stage of the driver on the GPU of `network`, from the picture that is in it."""
+    optimiser = optimiser_of(recipe.optimiser, network.shape)
+    clamp = (0.0, recipe.pixel_range) if recipe.clamp else None
+    objective = DeviceObjective(network, features, pictures, optimiser, iterations, clamp)
+    # What clips is the objective, what moves the picture too: the driver only counts.
+    still = _Still(optimiser.recovers)
+    best = DeviceBest(objective)
+    return Stage(objective, still, iterations, recipe.pixel_range, margin=recipe.margin, best=best)
+
+
+class _Still:
+    """An optimiser for the driver that moves nothing: DeviceObjective does."""
+
+    def __init__(self, recovers: bool) -> None:
+        self.recovers = recovers
+
+    def step(self, picture: Array, gradient: Array, value: Values) -> None:
+        """Nothing."""

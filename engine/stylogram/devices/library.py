@@ -8,13 +8,10 @@ from pathlib import Path
 
 from .. import _core
 from ..errors import Error
+from ..objective import Failed
 
 BUILD = "build it with nvcc: pip install --config-settings=cmake.define.STYLOGRAM_CUDA=ON stylogram"
 _MEMORY = re.compile(r"out of memory on the GPU: (.*)")
-
-
-class DeviceError(Error):
-    """A GPU failed in the middle of a run. `task` functions put what there is so far into `.result`."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +79,14 @@ def gpu(index: int) -> Gpu:
     return found[index]
 
 
-def explained(problem: Exception, doing: str) -> DeviceError:
+def explained(problem: Exception, doing: str) -> Failed:
     """What CUDA or ONNX Runtime say of a failure on the GPU, in one line, and what can be changed."""
     text = " ".join(str(problem).split())
     memory = _MEMORY.search(text)
     if memory or re.search(r"out of memory|Failed to allocate memory|BFCArena|cudaErrorMemoryAllocation", text):
         needed = memory.group(1) if memory else text[:200]
-        return DeviceError(
+        return Failed(
             f"{doing}: the GPU's memory does not suffice: {needed}; a smaller --size, --history or --scales, a "
             "narrower --precision, or fewer pictures at once take less"
         )
-    return DeviceError(f"{doing}: the GPU failed: {text[:300]}")
+    return Failed(f"{doing}: the GPU failed: {text[:300]}")

@@ -4,6 +4,8 @@ Keeps pixels in their range. Mahendran and Vedaldi 2015, "Understanding deep ima
 section 3.1, with α = 6.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,9 @@ class Term:
 
     def __init__(self, weight: float, alpha: float = 6.0, shift: float = 0.5) -> None:
         self._weight, self._alpha, self._shift = weight, alpha, shift
+
+    def to(self, queue: Any) -> None:  # noqa: ARG002 -- every loss's
+        """On a GPU as it is: it has no arrays."""
 
     def add(self, picture: Array, gradient: Array, value: Values) -> None:
         flat = (picture.shape[0], -1)

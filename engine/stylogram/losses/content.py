@@ -4,7 +4,9 @@ F are the features of the picture and P those of the content at one layer, w a m
 Gatys, Ecker and Bethge 2016, "Image style transfer using convolutional neural networks", equations 1 and 2 (s = 1/2).
 """
 
+import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +60,20 @@ class Term:
         squares = [float(np.square(row, dtype=np.float64).sum()) for row in self._target]
         self._scale = np.array([weight * norm(self._target.shape[1], square) for square in squares])
         self._mask = mask
+
+    @classmethod
+    def joined(cls, terms: Sequence["Term"]) -> "Term | None":
+        """One term for the pictures of several, of one layer: a launch on a GPU in place of many; masks are not."""
+        if any(term._mask is not None for term in terms):
+            return None
+        made = copy.copy(terms[0])
+        made._target, made._scale = (np.concatenate([getattr(t, name) for t in terms]) for name in ("_target", "_scale"))
+        return made
+
+    def to(self, queue: Any) -> None:
+        """Move what add() reads to the GPU of `queue`, where its arguments are then."""
+        self._target, self._scale = queue.upload(self._target), queue.upload(self._scale)
+        self._mask = None if self._mask is None else queue.upload(np.ravel(self._mask))
 
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
         shape = self._target.shape

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from .. import losses, zoo
+from .. import devices, losses, zoo
 from ..driver import Callback, Outcome, run
+from ..devices import sessions as gpu
 from ..errors import Error, one_of
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..painting import STARTS, Painting, Picture, Subject
@@ -69,6 +70,12 @@ class Options(RunOptions):
     )
     scales: int | None = Field(
         None, ge=1, le=8, title="N", description="coarse to fine: so many sizes, each twice the one before"
+    )
+    device: Annotated[str, BeforeValidator(devices.check_device)] = Field(
+        "cpu", title="NAME", description="where it runs: auto, cpu, cuda, cuda:N or tensorrt"
+    )
+    precision: Annotated[str, BeforeValidator(devices.check_precision)] = Field(
+        "fp32", title="NAME", description=f"numbers of the network on a GPU: {', '.join(devices.PRECISIONS)}"
     )
     mask: tuple[tuple[str | Path | np.ndarray, str | Path | np.ndarray], ...] = Field(
         (),
@@ -129,6 +136,9 @@ class Stylization(Painting):
         self.threads = min(options.threads or available_threads(), available_threads())
         if options.threads > self.threads:
             self.notes.append(f"--threads {options.threads}: {self.threads} are used, as many as there are processors")
+        chosen = devices.choose(options.device, options.precision)
+        self.place = chosen.place
+        self.notes += [chosen.note] if chosen.note else []
         subject = Subject(content, styles, options)
         network = zoo.resolve(options.network, options.preprocess, subject.recipe.pooling, options.seed)
         subject.choose(network)
@@ -136,13 +146,18 @@ class Stylization(Painting):
         self.model = [self.taps.model(network, subject.recipe.pixel_range)]
         super().__init__([subject])
 
-    def feature_pass(self, index: int, shape: Shape) -> FeaturePass:
+    def feature_pass(self, index: int, shape: Shape) -> FeaturePass | gpu.DevicePass:
         # For the last scale the graph is handed out for good, and the copy of its weights with it.
         model = self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
+        if self.place is not None:
+            return gpu.DevicePass(model, self.taps.tensors, shape, self.place)
         return FeaturePass(model, self.taps.tensors, shape, threads=self.threads)
 
     def features(self, picture: Array) -> dict[str, Array]:
-        return features_of(self.model[0], [tensor for _, tensor, _ in self.taps.style], picture, self.threads)
+        tensors = [tensor for _, tensor, _ in self.taps.style]
+        if self.place is not None:
+            return gpu.features_of(self.model[0], tensors, picture, self.place)
+        return features_of(self.model[0], tensors, picture, self.threads)
 
     def result(self, outcome: Outcome) -> Result:
         """The picture at the last scale's size, in the colours that were asked for."""

@@ -1,0 +1,204 @@
+"""Runs on a GPU, emulated: our kernels by the emulator, the network by ONNX Runtime's CPU on the same memory."""
+
+import numpy as np
+import pytest
+from engine import nets
+from kernels import emulated
+from stylogram import _core, devices, stylize
+from stylogram.devices import library, sessions, tensorrt
+from stylogram.devices.arrays import Queue
+from stylogram.devices.course import AHEAD
+from stylogram.devices.sessions import DevicePass, Place
+from stylogram.driver import Diverged
+from stylogram.errors import Error
+from stylogram.session import FeaturePass
+from stylogram_export.network import folded
+
+
+@pytest.fixture(scope="module")
+def queue(pytestconfig) -> Queue:
+    return emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
+
+
+@pytest.fixture
+def place(queue, monkeypatch) -> Place:
+    """`--device cuda` is the emulated GPU, with the network in ONNX Runtime's CPU."""
+    made = Place("host", queue)
+    monkeypatch.setattr(devices, "_on_gpu", lambda name, index, precision: devices.Choice(made, "emulated"))
+    return made
+
+
+CONTENT, STYLE = nets.blocks(32, 40, 1), nets.blocks(28, 32, 2)
+
+
+def painted(device, **more):
+    given = {"network": nets.narrow(), "size": 40, "scales": 1, "iterations": 8, "threads": 1, **more}
+    return stylize(CONTENT, STYLE, device=device, **given)
+
+
+def losses(result):
+    return np.array([row["loss"] for row in result.trace])
+
+
+def test_a_pass_is_the_cpus(place):
+    network = nets.narrow()
+    taps = [network.layers.tensor(name) for name in ("conv1_1", "conv4_2")]
+    shape = (2, 3, 32, 48)
+    cpu = FeaturePass(folded(network, taps), taps, shape, threads=1, convolution="direct")
+    gpu = DevicePass(folded(network, taps), taps, shape, place)
+    cpu.picture[:] = gpu.picture[:] = np.random.default_rng(0).random(shape, np.float32)
+    cpu.forward()
+    gpu.forward()
+    for tap in taps:
+        assert np.allclose(gpu.features[tap], cpu.features[tap], rtol=1e-5, atol=1e-5)
+        cpu.gradients[tap][:] = np.random.default_rng(1).standard_normal(cpu.gradients[tap].shape, np.float32)
+        gpu.gradients_on_gpu[tap].upload(cpu.gradients[tap])
+    cpu.backward()
+    gpu.backward()
+    got = gpu.gradient_on_gpu.download()
+    assert np.linalg.norm(got - cpu.gradient) < 1e-5 * np.linalg.norm(cpu.gradient)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"precondition": 1.0},
+        {"precondition": 2.0},
+        {"optimizer": "adam"},
+        {"optimizer": "sgd", "learning_rate": 1.0},
+        {"preset": "tutorial", "iterations": 4},
+        {"scales": 2, "iterations": 3},
+    ],
+)
+def test_a_run_is_the_cpus(place, more, monkeypatch):
+    monkeypatch.setenv("STYLOGRAM_CONVOLUTION", "direct")
+    ours, cpu = painted("cuda", **more), painted("cpu", **more)
+    assert len(ours.trace) == len(cpu.trace)
+    # L-BFGS magnifies a rounding from step to step; the first ones must agree, the last ones be as good.
+    assert np.allclose(losses(ours)[:5], losses(cpu)[:5], rtol=2e-3)
+    assert losses(ours)[-1] == pytest.approx(losses(cpu)[-1], rel=0.05)
+    assert np.abs(ours.picture.astype(float) - cpu.picture).mean() < 3  # of 255
+    assert "emulated" in ours.notes
+
+
+def test_a_mask_and_two_styles_run_too(place):
+    half = np.zeros((32, 40), np.float32)
+    half[:, :20] = 1
+    given = {"network": nets.narrow(), "size": 40, "scales": 1, "iterations": 4, "mask": ((half, half[:28, :32]),)}
+    ours, cpu = (stylize(CONTENT, [STYLE, CONTENT], device=device, **given) for device in ("cuda", "cpu"))
+    assert np.allclose(losses(ours), losses(cpu), rtol=1e-2)
+
+
+def test_a_callback_sees_every_iteration_and_may_look(place):
+    seen, pictures = [], []
+
+    def look(progress):
+        seen.append(progress.iteration)
+        if progress.iteration in (0, 1, AHEAD):
+            pictures.append((progress.rgb(), progress.result().picture))
+
+    painted("cuda", iterations=13, callback=look)
+    assert seen == list(range(14))
+    assert all(np.isfinite(shown).all() and np.isfinite(best).all() for shown, best in pictures)
+
+
+def test_a_gpu_that_breaks_leaves_the_best_so_far(place, monkeypatch):
+    run, calls = DevicePass.backward, []
+
+    def breaking(self):
+        calls.append(1)
+        if len(calls) > 14:
+            raise RuntimeError("[lbfgs] out of memory on the GPU: 900 MiB were needed, 3 of 8192 MiB are free")
+        run(self)
+
+    monkeypatch.setattr(DevicePass, "backward", breaking)
+    with pytest.raises(Diverged, match="900 MiB were needed.*a smaller --size") as caught:
+        painted("cuda", iterations=30)
+    assert caught.value.result.picture.shape == (32, 40, 3)
+    assert len(caught.value.result.trace) == 1 + AHEAD
+
+
+def test_too_little_memory_is_one_clear_line(place, monkeypatch):
+    monkeypatch.setenv("STYLOGRAM_EMULATED_MEMORY", "20000000")
+    with pytest.raises((Error, RuntimeError), match="out of memory|memory does not suffice"):
+        painted("cuda", size=256)
+
+
+def test_a_loss_without_a_kernel_is_one_clear_line(place):
+    from stylogram.devices.terms import moved
+
+    class Term:
+        name, tap = "mine", "y"
+
+    with pytest.raises(Error, match="mine: this loss has no kernel for a GPU; --device cpu is accepted"):
+        moved(Term(), place.queue)
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [("gpu", "unknown device 'gpu'"), ("cpu:1", "unknown device 'cpu:1'"), ("cuda:x", "cuda:N"), (3, "unknown device")],
+)
+def test_an_unknown_device_is_one_clear_line(device, message):
+    with pytest.raises(Error, match=message):
+        devices.check_device(device)
+
+
+@pytest.mark.parametrize(
+    ("driver", "message"), [("none", "the NVIDIA driver sees no GPU"), ("old", "driver")], ids=["none", "old"]
+)
+def test_a_driver_that_is_not_there_is_one_clear_line(queue, driver, message, monkeypatch):
+    monkeypatch.setenv("STYLOGRAM_EMULATED_DRIVER", driver)
+    with pytest.raises(Error, match=f"device cuda: .*{message}"):
+        library.gpus()
+    choice = devices.choose("auto")
+    assert choice.place is None
+    assert choice.note.startswith("device auto: runs on the CPU; device cuda: ")
+
+
+def test_a_gpu_that_is_not_there_is_one_clear_line(queue):
+    with pytest.raises(Error, match=r"there is no cuda:7; accepted here: cuda:0 \(emulator\)"):
+        library.gpu(7)
+
+
+def test_without_the_providers_the_line_that_installs_them_is_given(queue):
+    if sessions.CUDA in __import__("onnxruntime").get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(Error, match=r"built without CUDA: pip uninstall -y onnxruntime; pip install"):
+        devices.choose("cuda")
+    assert "stylogram[tensorrt]" in tensorrt.missing()
+
+
+def test_narrow_numbers_need_a_gpu():
+    with pytest.raises(Error, match="precision bf16: on the CPU fp32 is accepted"):
+        devices.choose("cpu", "bf16")
+
+
+def test_the_options_of_the_providers_are_what_the_run_needs(queue):
+    given = sessions.cuda_options(Place("cuda", queue, "fp32"))
+    assert given["use_tf32"] == "0"
+    assert given["user_compute_stream"] == str(queue.handle)
+    assert given["enable_cuda_graph"] == "1"
+    assert sessions.cuda_options(Place("tensorrt", queue, "tf32"))["enable_cuda_graph"] == "0"
+
+
+def test_an_engine_is_kept_for_its_graph_precision_and_version(queue, monkeypatch, tmp_path):
+    monkeypatch.setattr(tensorrt, "cache_directory", lambda: tmp_path)
+    given = tensorrt.options(0, queue.handle, "bf16", b"graph")
+    assert given["trt_bf16_enable"] == "1"
+    assert given["trt_engine_cache_path"].startswith(str(tmp_path))
+    keys = {tensorrt.key(b"graph", "bf16"), tensorrt.key(b"graph", "fp16"), tensorrt.key(b"other", "bf16")}
+    assert len(keys) == 3
+    assert not tensorrt.is_built(b"graph", "bf16")
+    (tensorrt.engines() / f"{tensorrt.key(b'graph', 'bf16')}_sm90.engine").touch()
+    assert tensorrt.is_built(b"graph", "bf16")
+
+
+def test_an_array_goes_to_other_programs_without_a_copy(queue):
+    torch = pytest.importorskip("torch")
+    array = queue.upload(np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert array.__dlpack_device__() == (2, 0)
+    assert array.__cuda_array_interface__["shape"] == (2, 3)
+    capsule = array.__dlpack__()
+    assert "dltensor" in repr(capsule)
+    del capsule, torch
+    assert _core.cuda_kernels()
