@@ -69,15 +69,15 @@ void define_memory(py::module_& m) {
   m.def(
       "cuda_allocate",
       [](std::size_t bytes) { return reinterpret_cast<Address>(twin<cuda::Allocate>("allocate")(bytes)); },
-      py::arg("bytes"));
+      py::arg("count"));
   m.def("cuda_free", [](Address block) { twin<cuda::Release>("release")(pointer(block)); }, py::arg("block"));
-  m.def("cuda_copy", copy, py::arg("to"), py::arg("source"), py::arg("bytes"), py::arg("stream"));
+  m.def("cuda_copy", copy, py::arg("to"), py::arg("source"), py::arg("count"), py::arg("stream"));
   m.def(
       "cuda_clear",
       [](Address block, std::size_t bytes, Address stream) {
         twin<cuda::Clear>("clear")(pointer(block), bytes, queue(stream));
       },
-      py::arg("block"), py::arg("bytes"), py::arg("stream"));
+      py::arg("block"), py::arg("count"), py::arg("stream"));
 }
 
 void define_streams(py::module_& m) {
@@ -300,7 +300,7 @@ py::capsule dlpack(const py::object& array, Address address, std::vector<std::in
 
 const Registration here([](py::module_& m) {
   m.def("cuda_dlpack", dlpack, py::arg("array"), py::arg("address"), py::arg("shape"), py::arg("kind"),
-        py::arg("bytes"), py::arg("device"));
+        py::arg("count"), py::arg("device"));
   define_memory(m);
   define_streams(m);
   define_lbfgs(m);

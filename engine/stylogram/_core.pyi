@@ -5,13 +5,18 @@ Arrays are NumPy's, or have `__cuda_array_interface__` for memory on a GPU. A ba
 the number of threads does not change a result either. The GIL is released while a kernel runs.
 """
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-_Floats = NDArray[np.float32]
-_Doubles = NDArray[np.float64]
+class _OnGpu(Protocol):
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+
+_Floats = NDArray[np.float32] | _OnGpu
+_Doubles = NDArray[np.float64] | _OnGpu
 
 def gram(features: _Floats, out: _Floats, mask: _Floats | None = None) -> None:
     """out = F diag(w) Fᵀ / Σw; features (N,C,P), out (N,C,C), mask w (P) or (N,P), finite and >= 0, ones if None."""
@@ -172,3 +177,93 @@ def simd_levels() -> list[str]:
 
 def set_simd(level: str) -> None:
     """Chooses one of them, for all threads."""
+
+# -- the CUDA library: addresses, streams and graphs are integers; engine/stylogram/devices/ makes objects of them -----
+
+def cuda_open(path: str) -> None:
+    """Open the library of CUDA kernels, once for the process; needs no GPU. ValueError where it cannot be opened."""
+
+def cuda_kernels() -> list[str]:
+    """The functions of the library; none before it is open."""
+
+def cuda_set_math(name: Literal["fp32", "tf32", "bf16"] | str) -> None:
+    """How the kernels that this thread calls multiply on a GPU."""
+
+def cuda_devices() -> int:
+    """How many GPUs there are; RuntimeError without a driver, or with one that is too old."""
+
+def cuda_device(device: int) -> dict[str, Any]:
+    """name, capability (major, minor), free and total memory in bytes."""
+
+def cuda_use(device: int) -> None:
+    """This thread works on that GPU from now on."""
+
+def cuda_allocate(count: int) -> int: ...
+def cuda_free(block: int) -> None: ...
+def cuda_copy(to: int, source: int, count: int, stream: int) -> None:
+    """Host or GPU, either way; the host does not wait for it."""
+
+def cuda_clear(block: int, count: int, stream: int) -> None: ...
+def cuda_stream() -> int: ...
+def cuda_free_stream(stream: int) -> None: ...
+def cuda_wait(stream: int) -> None: ...
+def cuda_begin_capture(stream: int) -> None: ...
+def cuda_end_capture(stream: int) -> int: ...
+def cuda_run_graph(graph: int, stream: int) -> None: ...
+def cuda_free_graph(graph: int) -> None: ...
+def cuda_dlpack(array: object, address: int, shape: Sequence[int], kind: str, count: int, device: int) -> object:
+    """A DLPack capsule that keeps `array` alive."""
+
+def cuda_follow(n: int, d: int, terms: int, rows: int, at: Mapping[str, int], stream: int) -> None:
+    """After an evaluation: record its losses and keep each picture's best (csrc/cuda/states.h, Course)."""
+
+def cuda_clip(x: _OnGpu, low: float, high: float) -> None:
+    """x (N,D) is put between low and high; a NaN stays."""
+
+class CudaLbfgs:
+    """Lbfgs with all its state on the GPU."""
+
+    def __init__(
+        self,
+        n: int,
+        d: int,
+        history: int,
+        *,
+        learning_rate: float = 1.0,
+        curvature: float = 1e-10,
+        backtrack: bool = False,
+        tolerance: float = 1e-4,
+    ) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    def step(self, x: _OnGpu, gradient: _OnGpu, value: _OnGpu | None = None) -> None: ...
+    def reset(self, stream: int = 0) -> None: ...
+    def look(self, stream: int = 0) -> tuple[list[int], list[str]]:
+        """Lbfgs.count and Lbfgs.outcome."""
+
+class CudaAdam:
+    """Adam with all its state on the GPU; the rate is learning_rate · decay^(steps / decay_every)."""
+
+    def __init__(
+        self,
+        n: int,
+        d: int,
+        *,
+        learning_rate: float,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        decay: float = 1.0,
+        decay_every: float = 1.0,
+    ) -> None: ...
+    def step(self, x: _OnGpu, gradient: _OnGpu) -> None: ...
+    def reset(self, stream: int = 0) -> None: ...
+
+class CudaPyramid:
+    """Pyramid with its memory on the GPU."""
+
+    def __init__(self, planes: int, height: int, width: int, levels: int, growth: float = 2.0) -> None: ...
+    @property
+    def levels(self) -> int: ...
+    def apply(self, v: _OnGpu, base: _OnGpu | None, out: _OnGpu) -> None:
+        """out = S v, or base + S v; all (planes,height,width); out may be one of the others."""

@@ -317,7 +317,9 @@ class Painting:
         )
         return term
 
-    def _style_terms(self, network: FeaturePass | DevicePass, targets: Sequence[Sequence[Targets]], index: int) -> list[FeatureTerm]:
+    def _style_terms(
+        self, network: FeaturePass | DevicePass, targets: Sequence[Sequence[Targets]], index: int
+    ) -> list[FeatureTerm]:
         return [
             _Together([self._style_terms_of(network, at, number, own, index) for at, own in enumerate(targets)])
             for number in range(len(self.subjects[0].taps.style))

@@ -113,7 +113,7 @@ class _Rewrite:
         plain = not any(stated.get("pads", [])) and set(stated.get("dilations", [1])) == {1}
         if len(shape) != 4 or not plain or list(stated["kernel_shape"]) != [2, 2] or list(stated["strides"]) != [2, 2]:
             raise Error(f"the max-pool {pool.name!r}: without indices, windows of 2x2 side by side are accepted")
-        n, c, height, width = shape
+        c, height, width = shape[1:]
         h, w = height // 2, width // 2
         if stated.get("ceil_mode") and (height % 2 or width % 2):
             raise Error(f"the max-pool {pool.name!r}: without indices, even sizes are accepted with ceil_mode")
@@ -141,7 +141,9 @@ class _Rewrite:
         if shape[2:] == size:
             return name
         starts, ends = (self._constant("crop", np.array(values, np.int64)) for values in ([0, 0], size))
-        return self._op("Slice", [name, starts, ends, self._constant("axes", np.array([2, 3], np.int64))], f"{name}:even")
+        return self._op(
+            "Slice", [name, starts, ends, self._constant("axes", np.array([2, 3], np.int64))], f"{name}:even"
+        )
 
 
 def _without_indices(node: onnx.NodeProto) -> onnx.NodeProto:

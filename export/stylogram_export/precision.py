@@ -1,8 +1,9 @@
 """A pair of graphs in narrow numbers: what is cast is in the graph, so that every provider computes the same.
 
-The picture, its preprocessing, the features at the taps and the gradients on them stay float32; weights, activations and
-the gradients between layers become bfloat16 or float16. With float16, whose largest number is 65504, the network is run
-on a picture of SHRINK times its values: a network of convolutions, ReLUs and pools is homogeneous, its biases with it,
+The picture, its preprocessing, the features at the taps and the gradients on them stay float32; weights, activations
+and the gradients between layers become bfloat16 or float16. With float16, whose largest number is 65504, the network is
+run on a picture of SHRINK times its values: a network of convolutions, ReLUs and pools is homogeneous, its biases with
+it,
 
     F(s x; W, s b) = s F(x; W, b),
 
@@ -34,14 +35,56 @@ PEAK = 16.0
 HEAD = ("Sub", "Add", "Mul", "Div", "Identity")  # what preprocessing is made of
 #: Ops for which op(s x) = s op(x), with constants that are added scaled too.
 HOMOGENEOUS = frozenset(
-    ("Add", "AveragePool", "Concat", "Conv", "DepthToSpace", "Dropout", "Flatten", "Gemm", "GlobalAveragePool")
-    + ("GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "MaxPool", "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth")
-    + ("Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze")
+    (
+        "Add",
+        "AveragePool",
+        "Concat",
+        "Conv",
+        "DepthToSpace",
+        "Dropout",
+        "Flatten",
+        "Gemm",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Identity",
+        "LeakyRelu",
+        "MatMul",
+        "MaxPool",
+        "Pad",
+        "Relu",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Transpose",
+        "Unsqueeze",
+    )
 )
 #: Ops that ONNX (opset 22) and ONNX Runtime's CUDA both have for bfloat16; the others work on float32 between Casts.
 BF16 = frozenset(
-    ("Add", "Cast", "Concat", "ConstantOfShape", "Conv", "Div", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Relu")
-    + ("Reshape", "ScatterElements", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze")
+    (
+        "Add",
+        "Cast",
+        "Concat",
+        "ConstantOfShape",
+        "Conv",
+        "Div",
+        "Flatten",
+        "Gemm",
+        "Identity",
+        "MatMul",
+        "Mul",
+        "Relu",
+        "Reshape",
+        "ScatterElements",
+        "Slice",
+        "Squeeze",
+        "Sub",
+        "Transpose",
+        "Unsqueeze",
+    )
 )
 BF16_OPSET = 22  # the first whose Conv takes bfloat16
 
@@ -92,7 +135,7 @@ class _Narrow:
 
     def _scalar(self, wanted: str, value: float) -> str:
         name = fresh(wanted, self._taken)
-        self._made[name] = numpy_helper.from_array(np.float32(value), name)
+        self._made[name] = numpy_helper.from_array(np.array(value, np.float32), name)
         return name
 
     def _constant(self, name: str, scale: float = 1.0) -> str:
@@ -145,7 +188,9 @@ class _Narrow:
             if name in self._floats:
                 self._op("Cast", [given], narrow, to=self._kind)
 
-    def _rebuilt(self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]) -> onnx.ModelProto:
+    def _rebuilt(
+        self, inputs: Sequence[onnx.ValueInfoProto], outputs: Sequence[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
         graph = helper.make_graph(
             self._nodes, self._model.graph.name, list(inputs), list(outputs), list(self._made.values())
         )
@@ -196,10 +241,14 @@ class _Forward(_Narrow):
         for tap in self._taps:
             self._widened(tap)
         outputs = [
-            _info(value, value.name, value.type.tensor_type.elem_type if value.name in self._taps else self._stored(value))
+            _info(
+                value, value.name, value.type.tensor_type.elem_type if value.name in self._taps else self._stored(value)
+            )
             for value in graph.output
         ]
-        beside = [_info(value, self.narrow[value.name], self._kind) for value in graph.output if value.name in self._also]
+        beside = [
+            _info(value, self.narrow[value.name], self._kind) for value in graph.output if value.name in self._also
+        ]
         return self._rebuilt(graph.input, [*outputs, *beside])
 
     def _stored(self, value: onnx.ValueInfoProto) -> int:

@@ -22,7 +22,9 @@ TAPS = ["conv4_2", "conv1_1", "conv2_1", "conv5_1"]
 def pair_of(shape, pooling="max", scale=1.0):
     tensors = weights()
     if scale != 1:
-        tensors = {name: value * np.float32(scale if name == "conv1_1.weight" else 1) for name, value in tensors.items()}
+        tensors = {
+            name: value * np.float32(scale if name == "conv1_1.weight" else 1) for name, value in tensors.items()
+        }
     counts = vgg.counts_of(tensors)
     return differentiate(prepare(vgg.graph("narrow", counts, len(counts) - 1, tensors, pooling)), TAPS, shape)
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels for tests: compiled for an emulated GPU (emulator/), or the real library where a GPU is to be tested.
+"""The CUDA kernels for tests: compiled for an emulated GPU (emulator/), or the real library for a real one.
 
 STYLOGRAM_TEST_CUDA: `900` (the default) or `750`, the compute capability that is emulated, or `gpu`.
 """

@@ -192,7 +192,10 @@ def test_lbfgs_is_the_two_loop_recursion(queue: Queue, d: int, history: int) -> 
         gradient = np.stack([f(row.astype(np.float64))[1] for f, row in zip(functions, x, strict=True)])
         narrow = gradient.astype(np.float32)
         expected = np.stack(
-            [two.step(row.astype(np.float64), g) for two, row, g in zip(references, x, narrow.astype(float), strict=True)]
+            [
+                two.step(row.astype(np.float64), g)
+                for two, row, g in zip(references, x, narrow.astype(float), strict=True)
+            ]
         )
         lbfgs.step(there, queue.upload(narrow))
         x = there.download()
@@ -302,4 +305,3 @@ def test_a_gpu_without_tensor_cores_of_tf32_gets_the_same(pytestconfig: pytest.C
     command = [sys.executable, "-m", "pytest", "-q", "-k", chosen, __file__]
     done = subprocess.run(command, cwd=emulated.ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
-

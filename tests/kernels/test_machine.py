@@ -140,11 +140,18 @@ class OnGpu:
         }
 
 
+NOT_OPEN = "the array is on a GPU, and the CUDA library is not open"
+
+
 @pytest.mark.parametrize(
     ("features", "out", "message"),
     [
-        (OnGpu(1, 3, 4), OnGpu(1, 3, 3), "the array is on a GPU, and the CUDA library is not open"),
-        (OnGpu(1, 3, 4, strides=(48, 16, 4)), OnGpu(1, 3, 3), "the array is on a GPU, and the CUDA library is not open"),
+        (OnGpu(1, 3, 4), OnGpu(1, 3, 3), NOT_OPEN),
+        (
+            OnGpu(1, 3, 4, strides=(48, 16, 4)),
+            OnGpu(1, 3, 3),
+            NOT_OPEN,
+        ),
         (OnGpu(1, 3, 4), OnGpu(1, 3, 4), "out must have shape (1, 3, 3), got (1, 3, 4)"),
         (OnGpu(1, 3, 4), randoms(1, 3, 3), "out is on another device than the arrays before it"),
         (OnGpu(1, 3, 4, typestr="<f8"), OnGpu(1, 3, 3), "features must be float32, got <f8"),
@@ -152,7 +159,7 @@ class OnGpu:
     ],
 )
 def test_gpu_arrays_are_recognised(features: OnGpu, out: OnGpu | Floats, message: str) -> None:
-    if "not open" in message and _core.cuda_kernels():
+    if message == NOT_OPEN and _core.cuda_kernels():
         pytest.skip("another test has opened the CUDA library")
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         _core.gram(features, out)  # type: ignore[arg-type]

@@ -105,6 +105,8 @@ class Reader:
     def _made(self, values: dict[str, Any]) -> tuple[Options, str]:
         given = {**values, **{name: self._resolved(name, values[name]) for name in _PATHS if name in values}}
         options = checked(Options, {**self._defaults, **given})
+        if options.device != "cpu":
+            raise Error(f"device: batches run on the cpu; got {options.device}")
         self._check(options)
         told = {**self._defaults, **values}
         told.pop("threads", None)  # changes nothing about the picture

@@ -1,4 +1,4 @@
-"""Devices: the CPU, a GPU through ONNX Runtime's CUDA, and one through TensorRT; which are asked for, and which there are."""
+"""Devices: the CPU, or a GPU through ONNX Runtime's CUDA or TensorRT: what is asked for, and what there is."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _FORM = re.compile(r"(auto|cpu|cuda|tensorrt)(?::(\d+))?")
 
 @dataclass(frozen=True)
 class Choice:
-    """Where a run takes place: `place` is None for the CPU. `note`: a line for the user, "" if there is nothing to say."""
+    """Where a run takes place: `place` is None for the CPU. `note`: a line for the user, or ""."""
 
     place: Place | None = None
     note: str = ""
@@ -34,7 +34,7 @@ def check_device(device: object) -> str:
 
 
 def choose(device: str, precision: str = "fp32") -> Choice:
-    """What to run on. `auto` takes CUDA where it works, else the CPU, and says so. Raises Error for what is not there."""
+    """What to run on; `auto` takes CUDA where it works, else the CPU. Raises Error for what is not there."""
     check_precision(precision)
     name, _, number = check_device(device).partition(":")
     if name == "cpu":

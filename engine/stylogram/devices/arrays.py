@@ -29,7 +29,9 @@ class Queue:
 
     def empty(self, shape: Sequence[int], kind: Any = np.float32, size: int = 0) -> "DeviceArray":
         """Memory with undefined contents. `size`: bytes of one number where NumPy has no type for it (bfloat16)."""
-        return DeviceArray(self, tuple(shape), np.dtype(kind), _Block(self.index, shape, size or np.dtype(kind).itemsize))
+        return DeviceArray(
+            self, tuple(shape), np.dtype(kind), _Block(self.index, shape, size or np.dtype(kind).itemsize)
+        )
 
     def zeros(self, shape: Sequence[int], kind: Any = np.float32) -> "DeviceArray":
         made = self.empty(shape, kind)

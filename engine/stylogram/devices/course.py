@@ -1,15 +1,15 @@
 """A stage on a GPU: iterations run there some at a time, and the host reads afterwards what they were.
 
-The driver turns the same crank as on the CPU. But an iteration is only put into the queue, and every `AHEAD` of them the
-host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Our kernels are captured in three
-graphs: the losses on features, those on the picture with the record, and the step. With the two sessions, which ONNX
-Runtime captures itself, an iteration is five calls.
+The driver turns the same crank as on the CPU. But an iteration is only put into the queue, and every `AHEAD` of them
+the host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Our kernels are
+captured in three graphs: the losses on features, those on the picture with the record, and the step. With the two
+sessions, which ONNX Runtime captures itself, an iteration is five calls.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,12 @@ from .. import _core
 from ..driver import Stage
 from ..objective import Objective, Values
 from ..recipes import Recipe
-from ..session import Array
-from .arrays import DeviceArray, Graph
+from ..session import Array, FeaturePass
+from .arrays import Graph
 from .library import explained
 from .optimise import DeviceOptimiser, optimiser_of
 from .sessions import DevicePass
-from .terms import moved
+from .terms import DevicePictureTerm, DeviceTerm, moved
 
 AHEAD = 10  # iterations between two looks; a callback that asks for the picture gets that of the last one
 KEEP_EVERY = 1.0  # seconds between copies of the best picture on the host, for a GPU that is lost
@@ -46,11 +46,11 @@ class DeviceObjective(Objective):
         clamp: tuple[float, float] | None = None,
         ahead: int = AHEAD,
     ) -> None:
-        super().__init__(network, features, pictures)  # type: ignore[arg-type] -- its arrays are not looked at here
+        super().__init__(cast(FeaturePass, network), features, pictures)  # of it, the shape alone is looked at
         queue = network.place.queue
         self._pass, self._queue, self._optimiser, self._clamp = network, queue, optimiser, clamp
-        self._features = [moved(term, queue) for term in features]
-        self._pictures = [moved(term, queue) for term in pictures]
+        self._on_features: list[DeviceTerm] = [moved(term, queue) for term in features]
+        self._on_pictures: list[DevicePictureTerm] = [moved(term, queue) for term in pictures]
         self._left, self._ahead, self._evaluated = iterations, ahead, 0
         self._rows: list[NDArray[np.float64]] = []
         self._graphs: dict[str, Graph] = {}
@@ -72,7 +72,7 @@ class DeviceObjective(Objective):
         self._record = queue.zeros((self._ahead, terms + 2, n), np.float64)
         self._evaluations = queue.zeros((1,), np.int64)
         self._better = queue.zeros((n,), np.int32)
-        self._follow: tuple[Any, ...] = (n, int(np.prod(rest)), terms, self._ahead)
+        self._sizes = (n, int(np.prod(rest)), terms, self._ahead)
         named = {
             "picture": network.on_gpu, "gradient": network.gradient_on_gpu, "values": self._values,
             "total": self._total, "best": self._best, "least": self._least, "going": self._going,
@@ -146,15 +146,15 @@ class DeviceObjective(Objective):
     def _feature_losses(self) -> None:
         self._values.clear()
         written: set[str] = set()
-        for row, term in enumerate(self._features):
+        for row, term in enumerate(self._on_features):
             features, gradient = self._pass.taps_on_gpu[term.tap], self._pass.gradients_on_gpu[term.tap]
             term.add(features, gradient, term.tap in written, self._values[row])
             written.add(term.tap)
 
     def _picture_losses(self) -> None:
-        for row, term in enumerate(self._pictures, len(self._features)):
+        for row, term in enumerate(self._on_pictures, len(self._on_features)):
             term.add(self._pass.on_gpu, self._pass.gradient_on_gpu, self._values[row])
-        _core.cuda_follow(*self._follow, self._addresses, self._queue.handle)
+        _core.cuda_follow(*self._sizes, self._addresses, self._queue.handle)
 
     def best(self) -> Array:
         """The best of each picture so far (N,3,H,W)."""

@@ -63,7 +63,9 @@ def gpus() -> list[Gpu]:
         if "InsufficientDriver" in str(problem) and not _driver():
             raise Error("device cuda: this machine has no NVIDIA driver (libcuda.so.1 is not found)") from None
         if "InsufficientDriver" in str(problem):
-            raise Error(f"device cuda: the NVIDIA driver is too old; one for CUDA 13 or newer is needed: {problem}") from None
+            raise Error(
+                f"device cuda: the NVIDIA driver is too old; one for CUDA 13 or newer is needed: {problem}"
+            ) from None
         if "NoDevice" in str(problem):
             raise Error("device cuda: the NVIDIA driver sees no GPU") from None
         raise Error(f"device cuda: {problem}") from None

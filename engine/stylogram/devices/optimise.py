@@ -1,5 +1,6 @@
 """The optimisers on a GPU: optimise.py's, with all their state there, so that a step can be captured."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -100,12 +101,16 @@ class Preconditioned:
         self._pyramid.apply(self._z.reshape(flat), self._start.reshape(flat), picture.reshape(flat))
 
 
-OPTIMISERS = {"lbfgs": Lbfgs, "adam": Adam, "sgd": GradientDescent}
+OPTIMISERS: dict[str, Callable[[int, int, Settings], DeviceOptimiser]] = {
+    "lbfgs": Lbfgs,
+    "adam": Adam,
+    "sgd": GradientDescent,
+}
 
 
 def optimiser_of(settings: Settings, shape: Shape) -> DeviceOptimiser:
     """The optimiser of N pictures (N,3,H,W), preconditioned where the settings say so."""
     if settings.name not in OPTIMISERS:
         raise Error(f"optimizer {settings.name}: on a GPU {', '.join(OPTIMISERS)} are accepted")
-    inner: DeviceOptimiser = OPTIMISERS[settings.name](shape[0], int(np.prod(shape[1:])), settings)
+    inner = OPTIMISERS[settings.name](shape[0], int(np.prod(shape[1:])), settings)
     return Preconditioned(inner, shape, settings.precondition) if settings.precondition > 1 else inner

@@ -9,8 +9,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 from stylogram_export import Derivative, differentiate
-from stylogram_export.graph import cut
 from stylogram_export.gpu import portable
+from stylogram_export.graph import cut
 from stylogram_export.precision import narrowed, narrowed_forward
 from stylogram_export.specialise import specialise
 
@@ -23,7 +23,13 @@ from .library import explained
 CUDA = "CUDAExecutionProvider"
 PIP_CUDA = "pip uninstall -y onnxruntime; pip install --force-reinstall 'stylogram[cuda]'"
 #: Bytes of one number of the types that a graph's inputs and outputs have.
-SIZES = {TensorProto.FLOAT: 4, TensorProto.FLOAT16: 2, TensorProto.BFLOAT16: 2, TensorProto.INT64: 8, TensorProto.BOOL: 1}
+SIZES = {
+    TensorProto.FLOAT: 4,
+    TensorProto.FLOAT16: 2,
+    TensorProto.BFLOAT16: 2,
+    TensorProto.INT64: 8,
+    TensorProto.BOOL: 1,
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,9 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     except Exception as problem:  # ONNX Runtime raises types of its own, which share no base
         text = " ".join(str(problem).split())
         if "disable_cpu_ep_fallback" in text or "fallback to CPU" in text:
-            raise Error(f"device {place.kind}: the provider does not support an operator of this network: {text[:300]}") from None
+            raise Error(
+                f"device {place.kind}: the provider does not support an operator of this network: {text[:300]}"
+            ) from None
         raise explained(problem, f"device {place.kind}, making a session") from problem
     wanted = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]
     if session.get_providers()[0] != wanted:  # a library that it could not load is no error for ONNX Runtime

@@ -34,7 +34,7 @@ class Term:
     def __init__(self, weight: float, alpha: float = 6.0, shift: float = 0.5) -> None:
         self._weight, self._alpha, self._shift = weight, alpha, shift
 
-    def to(self, queue: Any) -> None:  # noqa: ARG002 -- every loss's
+    def to(self, queue: Any) -> None:
         """On a GPU as it is: it has no arrays."""
 
     def add(self, picture: Array, gradient: Array, value: Values) -> None:

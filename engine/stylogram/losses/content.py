@@ -67,7 +67,9 @@ class Term:
         if any(term._mask is not None for term in terms):
             return None
         made = copy.copy(terms[0])
-        made._target, made._scale = (np.concatenate([getattr(t, name) for t in terms]) for name in ("_target", "_scale"))
+        made._target, made._scale = (
+            np.concatenate([getattr(t, name) for t in terms]) for name in ("_target", "_scale")
+        )
         return made
 
     def to(self, queue: Any) -> None:

@@ -102,18 +102,17 @@ class Term:
     def joined(cls, terms: Sequence["Term"]) -> "Term":
         """One term for the pictures of several, of one layer: a launch on a GPU in place of many."""
         made = copy.copy(terms[0])
-        made._target, made._scale, made._offset, made._gram = (
-            np.concatenate([getattr(term, name) for term in terms]) for name in ("_target", "_scale", "_offset", "_gram")
-        )
-        if made._mask is not None:
-            made._mask = np.stack([np.ravel(term._mask) for term in terms])
+        for name in ("_target", "_scale", "_offset", "_gram"):
+            setattr(made, name, np.concatenate([getattr(term, name) for term in terms]))
+        masks = [term._mask.ravel() for term in terms if term._mask is not None]
+        made._mask = np.stack(masks) if masks else None
         return made
 
     def to(self, queue: Any) -> None:
         """Move what add() reads to the GPU of `queue`, where its arguments are then."""
         self._target, self._scale, self._offset = map(queue.upload, (self._target, self._scale, self._offset))
         self._gram = queue.empty(self._gram.shape)
-        self._mask = None if self._mask is None else queue.upload(self._mask)
+        self._mask = None if self._mask is None else queue.upload(np.ascontiguousarray(self._mask, np.float32))
 
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
         _core.gram_loss(

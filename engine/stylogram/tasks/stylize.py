@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from .. import devices, losses, zoo
-from ..driver import Callback, Outcome, run
 from ..devices import sessions as gpu
+from ..driver import Callback, Outcome, run
 from ..errors import Error, one_of
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..painting import STARTS, Painting, Picture, Subject

@@ -1,0 +1,237 @@
+"""Ours against PyTorch on one GPU: VGG-19 to conv5_1, Gatys' layers, 512x512, a whole iteration, by precision.
+
+    python -m stylogram_bench.gpu --seconds 150 -o bench/results
+
+PyTorch runs eager in channels_last and compiled with CUDA graphs, in TF32 and under autocast to bfloat16, with its own
+L-BFGS. The floor is the arithmetic: 378 GFLOP a picture and iteration over the rate that a large product reaches here.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stylogram import _core, devices
+from stylogram.devices.arrays import Queue
+from stylogram.devices.course import DeviceObjective
+from stylogram.tasks.stylize import Options, Stylization
+from stylogram_export.models import vgg
+from stylogram_export.network import Network
+from stylogram_export.prepare import prepare
+from stylogram_export.preprocess import PREPROCESS
+from torch import Tensor
+
+from . import compare
+from .baseline import CONTENT_LAYER, STYLE_LAYERS, Features, gram, total_variation
+
+SIZE = 512
+GFLOP = 378.0 * (SIZE / 512) ** 2
+PRECISIONS = ("tf32", "bf16", "fp16")
+ROUNDS, ITERATIONS = 5, 20
+
+
+class Ours:
+    """Our iteration on the GPU."""
+
+    def __init__(self, tensors: dict[str, Any], pair: list[Any], device: str, precision: str) -> None:
+        network = Network("vgg19", prepare(vgg.graph("vgg19", compare.STAGES, 4, tensors, "max")),
+                          PREPROCESS["imagenet"], vgg.layers(compare.STAGES, 4))  # fmt: skip
+        options = Options(
+            network=network, content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0, size=SIZE,
+            history=100, device=device, precision=precision, iterations=10**6,
+        )  # fmt: skip
+        stage = Stylization(pair[0], [pair[1]], options).stage(0, None)
+        assert isinstance(stage.objective, DeviceObjective)
+        self.objective = stage.objective
+
+    def run(self, count: int) -> None:
+        """So many iterations, and their losses on the host."""
+        for _ in range(count):
+            self.objective.evaluate()
+
+
+class Theirs:
+    """The same in PyTorch on the GPU. `mode`: "eager" or "compile"."""
+
+    def __init__(self, tensors: dict[str, Any], pair: list[Any], precision: str, mode: str) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        torch.backends.cudnn.benchmark = True
+        self._features = Features(tensors, torch.channels_last).cuda()
+        self._kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        content, style = (torch.from_numpy(p.transpose(2, 0, 1)[None].copy()).cuda() for p in pair)
+        with torch.no_grad():
+            self._grams = {name: gram(taps.float()) for name, taps in self._taps(style).items() if name in STYLE_LAYERS}
+            self._content = self._taps(content)[CONTENT_LAYER].float()
+        self.picture = content.clone().requires_grad_()
+        self._loss = torch.compile(self._losses, mode="reduce-overhead") if mode == "compile" else self._losses
+        self._optimiser = torch.optim.LBFGS(
+            [self.picture], lr=1, max_iter=1, history_size=100, tolerance_grad=0, tolerance_change=0
+        )
+
+    def _taps(self, picture: Tensor) -> dict[str, Tensor]:
+        with torch.autocast("cuda", self._kind or torch.bfloat16, enabled=self._kind is not None):
+            taps: dict[str, Tensor] = self._features(picture)
+        return taps
+
+    def _losses(self, picture: Tensor) -> Tensor:
+        taps = self._taps(picture)
+        content = _relative(taps[CONTENT_LAYER].float(), self._content)
+        style = torch.stack([_relative(gram(taps[name].float()), self._grams[name]) for name in STYLE_LAYERS]).mean()
+        return content + style + total_variation(picture)
+
+    def _evaluate(self) -> Tensor:
+        self._optimiser.zero_grad()
+        loss = self._loss(self.picture)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach().clone()
+
+    def run(self, count: int) -> None:
+        for _ in range(count):
+            self._optimiser.step(self._evaluate)  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+
+
+def _relative(value: Tensor, target: Tensor) -> Tensor:
+    return (value - target).square().sum() / target.square().sum()
+
+
+def per_iteration(run: Callable[[int], None], deadline: float) -> dict[str, float] | None:
+    """Milliseconds an iteration with a full history: the median of some rounds and their extremes."""
+    found: list[float] = []
+    run(110)  # the history is full then, graphs are captured, caches warm
+    for _ in range(ROUNDS):
+        if time.perf_counter() > deadline and found:
+            break
+        started = time.perf_counter()
+        run(ITERATIONS)
+        found.append((time.perf_counter() - started) / ITERATIONS * 1e3)
+    return {"median": statistics.median(found), "min": min(found), "max": max(found)}
+
+
+def attempted(make: Callable[[], Any], deadline: float) -> dict[str, Any]:
+    """The time of an iteration, or why there is none."""
+    if time.perf_counter() > deadline:
+        return {"skipped": "no time is left"}
+    try:
+        work = make()
+        found = per_iteration(work.run, deadline)
+        del work
+        torch.cuda.empty_cache()
+        return {"milliseconds": found}
+    except Exception as problem:  # of either side: the record says which, the others are still measured
+        return {"failed": " ".join(str(problem).split())[:200]}
+
+
+def rate(kind: torch.dtype) -> float:
+    """TFLOP/s of a product of 8192 squared, on random numbers."""
+    torch.backends.cuda.matmul.allow_tf32 = True
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=kind) for _ in range(2))
+    return 2 * 8192**3 / timed(lambda: a @ b) / 1e12
+
+
+def timed(work: Callable[[], object], count: int = 20) -> float:
+    """Seconds of one call, by CUDA's events; the median of five."""
+    for _ in range(3):
+        work()
+    found: list[float] = []
+    for _ in range(5):
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        first.record()
+        for _ in range(count):
+            work()
+        last.record()
+        torch.cuda.synchronize()
+        found.append(first.elapsed_time(last) / count / 1e3)
+    return statistics.median(found)
+
+
+def gram_kernels(queue: Queue) -> list[dict[str, Any]]:
+    """Our Gram matrix beside cuBLAS's at VGG's shapes: microseconds, and bytes of the features a second."""
+    rows = []
+    for c, p in ((64, 512 * 512), (128, 256 * 256), (256, 128 * 128), (512, 64 * 64), (512, 32 * 32)):
+        features = np.random.default_rng(0).standard_normal((1, c, p), np.float32)
+        there, out = queue.upload(features), queue.empty((1, c, c))
+        _core.cuda_set_math("tf32")
+        _core.gram(there, out)
+        graphs: list[Any] = []
+        with queue.capture(graphs):
+            for _ in range(50):
+                _core.gram(there, out)
+        ours = min(_graph_seconds(graphs[0], queue) for _ in range(5)) / 50
+        torch.backends.cuda.matmul.allow_tf32 = True
+        flat = torch.from_numpy(features[0]).cuda()
+        theirs = timed(partial(torch.matmul, flat, flat.T))
+        rows.append(
+            {"c": c, "p": p, "ours_us": ours * 1e6, "cublas_us": theirs * 1e6, "ours_gb_s": 4 * c * p / ours / 1e9}
+        )
+        _core.cuda_set_math("fp32")
+    return rows
+
+
+def _graph_seconds(graph: Any, queue: Queue) -> float:
+    queue.wait()
+    started = time.perf_counter()
+    graph.run()
+    queue.wait()
+    return time.perf_counter() - started
+
+
+def measure(seconds: float) -> dict[str, Any]:
+    deadline = time.perf_counter() + seconds
+    tensors, pair = compare.weights(), [compare.picture(SIZE, seed) for seed in (1, 2)]
+    place = devices.choose("cuda").place
+    assert place is not None
+    record: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(), "torch": torch.__version__, "size": SIZE, "gflop": GFLOP,
+        "tflops": {"tf32": rate(torch.float32), "bf16": rate(torch.bfloat16), "fp16": rate(torch.float16)},
+        "gram": gram_kernels(place.queue), "iteration": {},
+    }  # fmt: skip
+    for precision in PRECISIONS:
+        cases = record["iteration"][precision] = {}
+        for device in ("cuda", "tensorrt"):
+            cases[device] = attempted(partial(Ours, tensors, pair, device, precision), deadline)
+        for mode in ("eager", "compile"):
+            cases[f"torch {mode}"] = attempted(partial(Theirs, tensors, pair, precision, mode), deadline)
+        floor = GFLOP / record["tflops"][precision]
+        cases["floor"] = {"milliseconds": {"median": floor}}
+    return record
+
+
+def table(record: dict[str, Any]) -> str:
+    """What is printed last: milliseconds, ratios, and what part of the floor is reached."""
+    lines = [f"ours and PyTorch on {record['device']}, {SIZE} px, ms an iteration"]
+    for precision, cases in record["iteration"].items():
+        shown = [f"{name} {_short(case)}" for name, case in cases.items()]
+        lines.append(f"  {precision}: " + ", ".join(shown))
+    for row in record["gram"]:
+        ours, theirs = f"{row['ours_us']:.1f} us, {row['ours_gb_s']:.0f} GB/s", f"{row['cublas_us']:.1f} us"
+        lines.append(f"  gram {row['c']}x{row['p']}: {ours}; cuBLAS {theirs}")
+    return "\n".join(lines)
+
+
+def _short(case: dict[str, Any]) -> str:
+    if "milliseconds" in case:
+        return f"{case['milliseconds']['median']:.3f}"
+    return "failed" if "failed" in case else "skipped"
+
+
+def main() -> None:
+    ask = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ask.add_argument("--seconds", type=float, default=150, help="all that may be taken [150]")
+    ask.add_argument("-o", "--output", type=Path, required=True, help="the directory of records")
+    given = ask.parse_args()
+    record = measure(given.seconds)
+    name = record["device"].lower().replace(" ", "-")
+    compare.write(given.output / f"gpu-{name}.json", record)
+    print(json.dumps(record["iteration"], indent=1))
+    print(table(record))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Whole runs on a GPU against the CPU: only where STYLOGRAM_TEST_CUDA=gpu says that there is one."""
+
+import os
+import time
+
+import numpy as np
+import onnxruntime
+import pytest
+from stylogram import devices, stylize
+from stylogram.devices import sessions, tensorrt
+from stylogram.devices.sessions import DevicePass
+from stylogram.errors import Error
+from stylogram.session import FeaturePass
+from stylogram_export.network import folded
+
+from engine import nets
+
+pytestmark = [
+    pytest.mark.skipif(os.environ.get("STYLOGRAM_TEST_CUDA") != "gpu", reason="STYLOGRAM_TEST_CUDA=gpu asks for a GPU"),
+    pytest.mark.skipif(
+        sessions.CUDA not in onnxruntime.get_available_providers(), reason="this onnxruntime is built without CUDA"
+    ),
+]
+CONTENT, STYLE = nets.blocks(96, 128, 1), nets.blocks(100, 90, 2)
+#: Of the features and of the gradient: what rounding leaves, with the paths that it opens and closes.
+CLOSE = {"fp32": (1e-4, 1e-3), "tf32": (5e-3, 0.1), "bf16": (5e-2, 0.4), "fp16": (1e-2, 0.2)}
+
+
+def painted(device="cuda", **more):
+    given = {"network": nets.narrow(), "size": 128, "scales": 1, "iterations": 30, **more}
+    return stylize(CONTENT, STYLE, device=device, **given)
+
+
+def losses(result):
+    return np.array([row["loss"] for row in result.trace])
+
+
+def skip_without_tensorrt(device):
+    if device == "tensorrt" and (sessions.missing() or tensorrt.missing()):
+        pytest.skip(tensorrt.missing())
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("precision", CLOSE)
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 65, 97)])
+def test_a_pass_is_the_cpus(device, precision, shape):
+    skip_without_tensorrt(device)
+    place = devices.choose(device, precision).place
+    network = nets.narrow()
+    taps = [network.layers.tensor(name) for name in ("conv1_1", "conv2_1", "conv4_2")]
+    cpu = FeaturePass(folded(network, taps), taps, shape, convolution="direct")
+    gpu = DevicePass(folded(network, taps), taps, shape, place)
+    cpu.picture[:] = gpu.picture[:] = np.random.default_rng(0).random(shape, np.float32)
+    for _ in range(3):  # as it is, captured, replayed
+        gpu.forward()
+    cpu.forward()
+    features, gradient = CLOSE[precision]
+    for tap in taps:
+        got = gpu.features[tap]
+        assert np.linalg.norm(got - cpu.features[tap]) < features * np.linalg.norm(cpu.features[tap]), tap
+        cpu.gradients[tap][:] = np.random.default_rng(1).standard_normal(cpu.gradients[tap].shape, np.float32)
+        gpu.gradients_on_gpu[tap].upload(cpu.gradients[tap])
+    cpu.backward()
+    for _ in range(3):
+        gpu.backward()
+    got = gpu.gradient_on_gpu.download()
+    assert np.linalg.norm(got - cpu.gradient) < gradient * np.linalg.norm(cpu.gradient)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"precondition": 2.0}, {"optimizer": "adam"}, {"optimizer": "sgd", "learning_rate": 0.01},
+             {"preset": "tutorial"}, {"scales": 2}]
+)  # fmt: skip
+def test_a_run_is_as_good_as_the_cpus(more):
+    ours, cpu = painted(**more), painted("cpu", **more)
+    assert len(ours.trace) == len(cpu.trace)
+    assert np.allclose(losses(ours)[:4], losses(cpu)[:4], rtol=1e-2)
+    assert losses(ours)[-1] == pytest.approx(losses(cpu)[-1], rel=0.05)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_the_loss_after_300_iterations_is_within_two_percent(precision):
+    best = [losses(painted(iterations=300, precision=kind)).min() for kind in ("fp32", precision)]
+    assert best[1] == pytest.approx(best[0], rel=0.02)
+
+
+def test_the_same_run_gives_the_same_bytes():
+    assert (painted().picture == painted().picture).all()
+
+
+def test_a_picture_that_does_not_fit_is_one_clear_line():
+    with pytest.raises(Error, match=r"the GPU's memory does not suffice|out of memory"):
+        painted(size=32768, iterations=1)
+
+
+def test_a_gpu_that_is_not_there_is_one_clear_line():
+    with pytest.raises(Error, match="there is no cuda:7"):
+        painted("cuda:7")
+
+
+def test_nothing_is_made_over_and_over():
+    """A second run of the same size takes no longer than the first: sessions, not leaks."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        painted(iterations=10)
+        seconds.append(time.perf_counter() - started)
+    assert seconds[2] < 2 * seconds[0]
