@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.inl bindings/*.cpp bindings/*.h)
+SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(wildcard cmake/*.cmake csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu csrc/*/*.inl bindings/*.cpp bindings/*.h)
 
 .PHONY: setup test demo lint format bench clean
 setup: $(VENV)/.done

@@ -11,13 +11,14 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from stylogram import _core, devices
+from stylogram import _core, devices, stylize
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import DeviceObjective
 from stylogram.tasks.stylize import Options, Stylization
@@ -37,16 +38,23 @@ ROUNDS, ITERATIONS = 5, 20
 
 
 class Ours:
-    """Our iteration on the GPU."""
+    """Our iteration on the GPU, for one picture or for several that are alike."""
 
-    def __init__(self, tensors: dict[str, Any], pair: list[Any], device: str, precision: str) -> None:
+    def __init__(
+        self, tensors: dict[str, Any], pair: list[Any], device: str, precision: str, pictures: int = 1,
+        graphs: bool = True,
+    ) -> None:  # fmt: skip
         network = Network("vgg19", prepare(vgg.graph("vgg19", compare.STAGES, 4, tensors, "max")),
                           PREPROCESS["imagenet"], vgg.layers(compare.STAGES, 4))  # fmt: skip
         options = Options(
             network=network, content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0, size=SIZE,
             history=100, device=device, precision=precision, iterations=10**6,
         )  # fmt: skip
-        stage = Stylization(pair[0], [pair[1]], options).stage(0, None)
+        work = Stylization(pair[0], [pair[1]], options)
+        work.subjects *= pictures
+        assert work.place is not None
+        work.place = replace(work.place, graphs=graphs)
+        stage = work.stage(0, None)
         assert isinstance(stage.objective, DeviceObjective)
         self.objective = stage.objective
 
@@ -54,6 +62,40 @@ class Ours:
         """So many iterations, and their losses on the host."""
         for _ in range(count):
             self.objective.evaluate()
+
+    def kernels(self) -> float:
+        """Milliseconds of an iteration that are our kernels' own: losses, TV, L-BFGS, the record."""
+        queue = self.objective.network.place.queue  # type: ignore[attr-defined] -- a DevicePass
+        graphs = self.objective._graphs.values()
+        return sum(min(_graph_seconds(graph, queue) for _ in range(10)) for graph in graphs) * 1e3
+
+
+def whole_capture(tensors: dict[str, Any], pair: list[Any]) -> str:
+    """Whether ONNX Runtime lets a whole iteration be captured in one graph: "works", or what it says."""
+    try:
+        work = Ours(tensors, pair, "cuda", "tf32", graphs=False)
+        work.run(12)
+        network = work.objective.network
+        made: list[Any] = []
+        with network.place.queue.capture(made):  # type: ignore[attr-defined] -- a DevicePass
+            network.forward_only()  # type: ignore[attr-defined]
+            network.backward()
+        made[0].run()
+        network.place.queue.wait()  # type: ignore[attr-defined]
+        return "works"
+    except Exception as problem:  # whatever it is, it is the answer
+        return " ".join(str(problem).split())[:300]
+
+
+def whole_run(tensors: dict[str, Any], pair: list[Any], precision: str) -> float:
+    """Seconds of 500 iterations from pictures to picture, the second time."""
+    network = Network("vgg19", prepare(vgg.graph("vgg19", compare.STAGES, 4, tensors, "max")),
+                      PREPROCESS["imagenet"], vgg.layers(compare.STAGES, 4))  # fmt: skip
+    for _ in range(2):
+        started = time.perf_counter()
+        stylize(pair[0], [pair[1]], network=network, device="cuda", precision=precision, size=SIZE, scales=1,
+                iterations=500)  # fmt: skip
+    return time.perf_counter() - started
 
 
 class Theirs:
@@ -101,7 +143,7 @@ def _relative(value: Tensor, target: Tensor) -> Tensor:
     return (value - target).square().sum() / target.square().sum()
 
 
-def per_iteration(run: Callable[[int], None], deadline: float) -> dict[str, float] | None:
+def per_iteration(run: Callable[[int], None], deadline: float) -> dict[str, float]:
     """Milliseconds an iteration with a full history: the median of some rounds and their extremes."""
     found: list[float] = []
     run(110)  # the history is full then, graphs are captured, caches warm
@@ -120,10 +162,12 @@ def attempted(make: Callable[[], Any], deadline: float) -> dict[str, Any]:
         return {"skipped": "no time is left"}
     try:
         work = make()
-        found = per_iteration(work.run, deadline)
+        found: dict[str, Any] = {"milliseconds": per_iteration(work.run, deadline)}
+        if isinstance(work, Ours):
+            found["kernels_milliseconds"] = work.kernels()
         del work
         torch.cuda.empty_cache()
-        return {"milliseconds": found}
+        return found
     except Exception as problem:  # of either side: the record says which, the others are still measured
         return {"failed": " ".join(str(problem).split())[:200]}
 
@@ -200,6 +244,12 @@ def measure(seconds: float) -> dict[str, Any]:
             cases[f"torch {mode}"] = attempted(partial(Theirs, tensors, pair, precision, mode), deadline)
         floor = GFLOP / record["tflops"][precision]
         cases["floor"] = {"milliseconds": {"median": floor}}
+    for precision in PRECISIONS[:2]:
+        case = attempted(partial(Ours, tensors, pair, "cuda", precision, 16), deadline)
+        record["iteration"][precision]["cuda, 16 pictures"] = case
+        if time.perf_counter() < deadline:
+            record.setdefault("seconds_of_500_iterations", {})[precision] = whole_run(tensors, pair, precision)
+    record["whole_iteration_captured"] = whole_capture(tensors, pair)
     return record
 
 

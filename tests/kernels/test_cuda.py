@@ -21,7 +21,7 @@ BF16 = Tolerance(1.5e-2, "operands of 8 bits: errors of 4e-3 a number")
 LOOSE = {"fp32": SUMMED, "tf32": TF32, "bf16": BF16}
 #: The loss is a square of differences of matrices: twice their error.
 LOOSE_VALUE = {"fp32": VALUE, "tf32": Tolerance(5e-3, TF32.reason), "bf16": Tolerance(4e-2, BF16.reason)}
-SIZES = [(1, 1), (3, 7), (5, 100), (64, 96), (64, 1000), (65, 129), (70, 260)]
+SIZES = [(1, 1), (3, 7), (64, 96), (64, 500), (65, 129), (70, 130)]
 if emulated.ON_GPU:
     SIZES += [(64, 512 * 512), (64, 511 * 509), (128, 256 * 256), (256, 16384), (512, 4096), (512, 1023), (300, 70)]
 
@@ -69,7 +69,7 @@ def test_gram_loss_is_the_formula(queue: Queue, c: int, p: int, mask: str) -> No
 
 
 @pytest.mark.parametrize("math", ["tf32", "bf16"])
-@pytest.mark.parametrize(("c", "p"), SIZES[3:])
+@pytest.mark.parametrize(("c", "p"), SIZES[2:])
 def test_narrow_products_are_as_close_as_their_numbers(queue: Queue, c: int, p: int, math: str) -> None:
     style = Style.random(1, c, p)
     _core.cuda_set_math(math)
@@ -301,7 +301,7 @@ def test_too_much_memory_is_one_clear_line(queue: Queue) -> None:
 def test_a_gpu_without_tensor_cores_of_tf32_gets_the_same(pytestconfig: pytest.Config) -> None:
     """Compute capability 7.5, in a process of its own: one has one library."""
     environment = os.environ | {"STYLOGRAM_TEST_CUDA": "750"}
-    chosen = "test_gram_loss_is_the_formula or test_matmul or test_a_batch"
+    chosen = "test_gram_loss_is_the_formula and (65-129 or 3-7) or test_matmul"
     command = [sys.executable, "-m", "pytest", "-q", "-k", chosen, __file__]
     done = subprocess.run(command, cwd=emulated.ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -61,6 +61,5 @@ def _on_gpu(name: str, index: int, precision: str) -> Choice:
     reason = sessions.missing() or (tensorrt.missing() if name == "tensorrt" else "")
     if reason:
         raise Error(f"device {name}: {reason}")
-    sessions.preload()
     note = f"runs on {gpu} in {precision}" + (" with TensorRT" if name == "tensorrt" else "")
     return Choice(Place(name, Queue(index), precision), note)

@@ -26,6 +26,8 @@ from .sessions import DevicePass
 from .terms import DevicePictureTerm, DeviceTerm, moved
 
 AHEAD = 10  # iterations between two looks; a callback that asks for the picture gets that of the last one
+#: How Gram products are multiplied; float16 would overflow where TF32, with as many bits, does not.
+MATH = {"fp32": "fp32", "tf32": "tf32", "bf16": "bf16", "fp16": "tf32"}
 KEEP_EVERY = 1.0  # seconds between copies of the best picture on the host, for a GPU that is lost
 
 
@@ -103,6 +105,7 @@ class DeviceObjective(Objective):
         first = self._evaluated
         try:
             _core.cuda_use(self._queue.index)
+            _core.cuda_set_math(MATH[self._pass.place.precision])
             for _ in range(count):
                 self._iterate()
             record = self._record.download()

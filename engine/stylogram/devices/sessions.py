@@ -1,7 +1,11 @@
 """DevicePass: FeaturePass on a GPU. Both sessions read and write GPU arrays, in the queue of our kernels."""
 
+import ctypes
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +25,9 @@ from .arrays import DeviceArray, Queue
 from .library import explained
 
 CUDA = "CUDAExecutionProvider"
+#: What ONNX Runtime's CUDA provider is linked with (1.31: CUDA 13, cuDNN 9).
+LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9")
+PIP_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32'"
 PIP_CUDA = "pip uninstall -y onnxruntime; pip install --force-reinstall 'stylogram[cuda]'"
 #: Bytes of one number of the types that a graph's inputs and outputs have.
 SIZES = {
@@ -52,17 +59,27 @@ class Place:
 
 
 def missing() -> str:
-    """Why ONNX Runtime has no CUDA here, with the line that installs it; "" if it has."""
+    """Why ONNX Runtime's CUDA cannot be used here, with the line that installs it; "" if its libraries are loaded."""
     if CUDA not in onnxruntime.get_available_providers():
         return f"onnxruntime {onnxruntime.__version__} is built without CUDA: {PIP_CUDA}"
-    return ""
+    return _load()
 
 
-def preload() -> None:
-    """Load CUDA's and cuDNN's libraries from pip's nvidia-* packages, where they are installed."""
+@cache
+def _load() -> str:
+    """Load CUDA's and cuDNN's libraries, from pip's nvidia-* packages where they are installed. What ONNX Runtime
+    cannot load it leaves out without an error, and says later that nothing runs on the GPU."""
     load = getattr(onnxruntime, "preload_dlls", None)
     if load is not None:
-        load()
+        with redirect_stdout(io.StringIO()):  # it prints what it does not find
+            load()
+    lost = []
+    for name in LIBRARIES:
+        try:
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        except OSError:
+            lost.append(name)
+    return f"{', '.join(lost)} cannot be loaded: {PIP_LIBRARIES}" if lost else ""
 
 
 def cuda_options(place: Place) -> dict[str, str]:
@@ -90,7 +107,7 @@ def providers(place: Place, model: bytes) -> list[Any]:
 def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceSession:
     """A session of `model` on the GPU, and nowhere else: what would run on the CPU is an error."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what is an error here is raised
     if place.kind != "host":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     data = model.SerializeToString()
@@ -112,7 +129,7 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
 
 
 def _library_hint(place: Place) -> str:
-    return tensorrt.PIP if place.kind == "tensorrt" else f"CUDA 13 and cuDNN 9 are needed: {PIP_CUDA}"
+    return tensorrt.PIP if place.kind == "tensorrt" else f"CUDA 13 and cuDNN 9 are needed: {PIP_LIBRARIES}"
 
 
 def outputs(model: onnx.ModelProto, queue: Queue) -> dict[str, tuple[DeviceArray, int]]:
