@@ -14,13 +14,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from stylogram import _core, devices, stylize
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import DeviceObjective
+from stylogram.devices.sessions import DevicePass
 from stylogram.tasks.stylize import Options, Stylization
 from stylogram_export.models import vgg
 from stylogram_export.network import Network
@@ -57,6 +58,7 @@ class Ours:
         stage = work.stage(0, None)
         assert isinstance(stage.objective, DeviceObjective)
         self.objective = stage.objective
+        self.network = cast(DevicePass, stage.objective.network)
 
     def run(self, count: int) -> None:
         """So many iterations, and their losses on the host."""
@@ -65,7 +67,7 @@ class Ours:
 
     def kernels(self) -> float:
         """Milliseconds of an iteration that are our kernels' own: losses, TV, L-BFGS, the record."""
-        queue = self.objective.network.place.queue  # type: ignore[attr-defined] -- a DevicePass
+        queue = self.network.place.queue
         graphs = self.objective._graphs.values()
         return sum(min(_graph_seconds(graph, queue) for _ in range(10)) for graph in graphs) * 1e3
 
@@ -75,13 +77,12 @@ def whole_capture(tensors: dict[str, Any], pair: list[Any]) -> str:
     try:
         work = Ours(tensors, pair, "cuda", "tf32", graphs=False)
         work.run(12)
-        network = work.objective.network
         made: list[Any] = []
-        with network.place.queue.capture(made):  # type: ignore[attr-defined] -- a DevicePass
-            network.forward_only()  # type: ignore[attr-defined]
-            network.backward()
+        with work.network.place.queue.capture(made):
+            work.network.forward_only()
+            work.network.backward()
         made[0].run()
-        network.place.queue.wait()  # type: ignore[attr-defined]
+        work.network.place.queue.wait()
         return "works"
     except Exception as problem:  # whatever it is, it is the answer
         return " ".join(str(problem).split())[:300]

@@ -228,6 +228,10 @@ class Driver:
                 if outcome is None:
                     raise
                 raise Interrupted(outcome) from error
+            except Failed as error:
+                if outcome is None:
+                    raise
+                raise Diverged(str(error), outcome) from error
             outcome = self._run_stage(stage, number, scales)
         assert outcome is not None, "a run has at least one stage"
         return outcome

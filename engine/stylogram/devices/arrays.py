@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
+from .library import failing
 
 Host = NDArray[Any]
 
@@ -17,6 +18,7 @@ Host = NDArray[Any]
 class Queue:
     """A stream of one GPU. What is put into it is done in order; nothing waits for it but download() and wait()."""
 
+    @failing("making a queue on the GPU")
     def __init__(self, index: int = 0) -> None:
         self.index = index
         _core.cuda_use(index)
@@ -70,6 +72,7 @@ class Graph:
 class _Block:
     """The memory itself, freed when no array is left of it."""
 
+    @failing("making an array on the GPU")
     def __init__(self, index: int, shape: Sequence[int], size: int) -> None:
         _core.cuda_use(index)
         self.bytes = math.prod(shape) * size
@@ -129,6 +132,7 @@ class DeviceArray:
     def clear(self) -> None:
         _core.cuda_clear(self.address, self.nbytes, self.queue.handle)
 
+    @failing("copying to the GPU")
     def upload(self, values: Host) -> None:
         """Copy `values`, of this shape and type, here."""
         if values.shape != self.shape or values.dtype != self.dtype:
@@ -143,6 +147,7 @@ class DeviceArray:
             raise ValueError(f"{self.size} of {self.dtype} are accepted, got {other.size} of {other.dtype}")
         _core.cuda_copy(self.address, other.address, self.nbytes, self.queue.handle)
 
+    @failing("copying from the GPU")
     def download(self) -> Host:
         """A copy on the host, after all work put in so far."""
         made = np.empty(self.shape, self.dtype)

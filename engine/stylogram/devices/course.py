@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..driver import Stage
-from ..objective import Objective, Values
+from ..objective import Failed, Objective, Values
 from ..recipes import Recipe
 from ..session import Array, FeaturePass
 from .arrays import Graph
-from .library import explained
+from .library import failing
 from .optimise import DeviceOptimiser, optimiser_of
 from .sessions import DevicePass
 from .terms import DevicePictureTerm, DeviceTerm, moved
@@ -103,14 +103,12 @@ class DeviceObjective(Objective):
     def _run(self, count: int) -> None:
         started = time.perf_counter()
         first = self._evaluated
-        try:
+        with failing("an iteration"):
             _core.cuda_use(self._queue.index)
             _core.cuda_set_math(MATH[self._pass.place.precision])
             for _ in range(count):
                 self._iterate()
             record = self._record.download()
-        except RuntimeError as problem:
-            raise explained(problem, "the iteration") from problem
         self._rows = [record[at % self._ahead] for at in range(first, self._evaluated)]
         self._left -= count if first else 0
         self.seconds["forward"] += time.perf_counter() - started  # the parts are not told apart here
@@ -192,7 +190,7 @@ class DeviceBest:
     @property
     def picture(self) -> Array:
         """The best pictures; those of the last second's look where the GPU does not answer any more."""
-        with suppress(RuntimeError):
+        with suppress(Failed):
             self._kept = self._objective.best()
         return self._kept
 
@@ -201,7 +199,8 @@ def stage_of(
     network: DevicePass, features: Sequence[Any], pictures: Sequence[Any], recipe: Recipe, iterations: int
 ) -> Stage:
     """A stage of the driver on the GPU of `network`, from the picture that is in it."""
-    optimiser = optimiser_of(recipe.optimiser, network.shape)
+    with failing("the optimiser's memory"):
+        optimiser = optimiser_of(recipe.optimiser, network.shape)
     clamp = (0.0, recipe.pixel_range) if recipe.clamp else None
     objective = DeviceObjective(network, features, pictures, optimiser, iterations, clamp)
     # What clips is the objective, what moves the picture too: the driver only counts.

@@ -2,6 +2,8 @@
 
 import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -79,6 +81,15 @@ def gpu(index: int) -> Gpu:
         there = ", ".join(f"cuda:{one.index} ({one.name})" for one in found) or "none"
         raise Error(f"device: there is no cuda:{index}; accepted here: {there}")
     return found[index]
+
+
+@contextmanager
+def failing(doing: str) -> Iterator[None]:
+    """What CUDA throws meanwhile is raised as Failed, in one line."""
+    try:
+        yield
+    except RuntimeError as problem:
+        raise explained(problem, doing) from problem
 
 
 def explained(problem: Exception, doing: str) -> Failed:

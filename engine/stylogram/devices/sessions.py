@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from . import tensorrt
 from .arrays import DeviceArray, Queue
 from .library import explained
 
+_log = logging.getLogger("stylogram")
 CUDA = "CUDAExecutionProvider"
 #: What ONNX Runtime's CUDA provider is linked with (1.31: CUDA 13, cuDNN 9).
 LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9")
@@ -111,6 +113,8 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     if place.kind != "host":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     data = model.SerializeToString()
+    if place.kind == "tensorrt" and not tensorrt.is_built(data, place.precision):
+        _log.warning("TensorRT builds an engine for this network, size and precision: minutes, once")
     chosen = providers(place, data)
     try:
         session = onnxruntime.InferenceSession(data, options, providers=chosen, enable_fallback=0)
