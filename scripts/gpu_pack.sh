@@ -18,5 +18,4 @@ for name in pydantic platformdirs; do
     --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
     -c constraints.txt -d .gpu/wheels "$name"
 done
-rm -f .gpu/wheels/{numpy,typing_extensions}-*.whl
 ls -l .gpu .gpu/wheels
