@@ -35,6 +35,21 @@ def _digest(capability: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _compile(compiler: str, source: Path, target: Path, capability: str, include: Path) -> None:
+    given = [f"-DSTYLOGRAM_EMULATED={capability}", "-U_FORTIFY_SOURCE", f"-I{EMULATOR}", f"-I{include}"]
+    subprocess.run([compiler, *FLAGS, *given, "-c", "-o", str(target), "-x", "c++", str(source)], check=True)
+
+
+def relinked(folder: Path, csrc: Path, op: str, made: Path) -> Path:
+    """The library that is in `folder`, with one op compiled from another copy of csrc/."""
+    compiler = shutil.which("g++") or "g++"
+    changed = made.with_suffix(".o")
+    _compile(compiler, csrc / f"ops/{op}.cu", changed, CHOSEN, csrc)
+    others = [str(path) for path in folder.glob(f"{CHOSEN}-*.o") if path.name != f"{CHOSEN}-{op}-ops.o"]
+    subprocess.run([compiler, "-shared", "-o", str(made), str(changed), *others], check=True)
+    return made
+
+
 def build(capability: str, folder: Path) -> Path:
     """The library for an emulated GPU, from the folder if it is there. Skips where there is no compiler."""
     made = folder / f"emulated-{capability}-{_digest(capability)}.so"
@@ -44,13 +59,11 @@ def build(capability: str, folder: Path) -> Path:
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("the CUDA kernels are emulated with g++ on Linux, which is not here")
     folder.mkdir(parents=True, exist_ok=True)
-    include = [f"-DSTYLOGRAM_EMULATED={capability}", "-U_FORTIFY_SOURCE", f"-I{EMULATOR}", f"-I{ROOT / 'csrc'}"]
 
     def compiled(source: Path) -> str:
-        target = str(folder / f"{capability}-{source.stem}-{source.parent.name}.o")
-        command = [compiler, *FLAGS, *include, "-c", "-o", target, "-x", "c++", str(source)]
-        subprocess.run(command, check=True)
-        return target
+        target = folder / f"{capability}-{source.stem}-{source.parent.name}.o"
+        _compile(compiler, source, target, capability, ROOT / "csrc")
+        return str(target)
 
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compiled, sources()))
