@@ -30,7 +30,9 @@ def run(library: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", GRAM, str(library)], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(("kept", "lost"), [(BARRIER, ""), (END, END + " + 300"), ("", "")], ids=["barrier", "end", "none"])
+@pytest.mark.parametrize(
+    ("kept", "lost"), [(BARRIER, ""), (END, END + " + 300"), ("", "")], ids=["barrier", "end", "none"]
+)
 def test_what_is_wrong_is_found(pytestconfig: pytest.Config, tmp_path: Path, kept: str, lost: str) -> None:
     whole = emulated.build("900", pytestconfig.cache.mkdir("emulated-cuda"))
     if not kept:
