@@ -103,7 +103,8 @@ def test_losses_of_several_pictures_become_one(place):
         mask = None if alike else rng.random(48, np.float32)
         counts = [1 if alike else at + 1 for at in range(n)]
         given = {"weight": 1.0, "normalization": "relative", "pixels": 9, "mask": mask}
-        targets = [[[(rng.random((1, 5, 5), np.float32), 1.0)] for _ in range(count)] for count in counts]
+        square = rng.random((1, 5, 5), np.float32)
+        targets = [[[(square + square.transpose(0, 2, 1), 1.0 + at)] for at in range(count)] for count in counts]
         styles = [[style.Term("l", "t", (1, *shape[1:]), one, **given) for one in own] for own in targets]
         contents = [[content.Term("l", "t", [rng.random(shape[1:], np.float32)], 2.0, "relative")] for _ in range(n)]
         smooth = [tv.Term((1, 3, 9, 7), 1.0 if alike else 1.0 + at) for at in range(n)]

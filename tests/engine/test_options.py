@@ -36,7 +36,7 @@ from stylogram.tasks.stylize import Options
         ({"style_blend": (-1, -1)}, r"^style-blend \(number 1\): should be greater than or equal to 0, got -1$"),
         ({"init": 5}, r"^init: should be a valid string or a path or an instance of ndarray, got 5$"),
         ({"mask": ((1, 2),)}, r"^mask \(number 1, number 1\): should be a valid string or a path or .*, got 1$"),
-        ({"device": "cuda"}, r"unknown device 'cuda'; accepted: cpu"),
+        ({"device": "gpu"}, r"unknown device 'gpu'; accepted: .*cuda"),
         ({"style_layers": "conv1_1=x"}, r"^style-layers: the weight of layer 'conv1_1' must be a number, got 'x'"),
         ({"style_layers": "conv1_1=-2"}, r"^style-layers \(conv1_1\): should be greater than or equal to 0"),
         ({"style_blend": "1,-2"}, r"^style-blend \(number 2\): should be greater than or equal to 0"),
