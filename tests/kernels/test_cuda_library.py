@@ -38,6 +38,17 @@ def test_a_build_without_it_says_how_it_is_built(monkeypatch, tmp_path):
     monkeypatch.setattr(library._core, "cuda_kernels", list)
     with pytest.raises(library.Error, match=r"no CUDA kernels; build it with nvcc: pip install .*STYLOGRAM_CUDA=ON"):
         library.open_library()
+
+
+def test_a_file_that_is_no_library_is_one_clear_line(tmp_path):
+    """In a process of its own: one opens one library."""
     (tmp_path / "_cuda.so").write_text("no library")
-    with pytest.raises(library.Error, match="the library of kernels cannot be opened"):
-        library.open_library()
+    script = (
+        "import sys; from pathlib import Path; from stylogram.devices import library\n"
+        "library.path = lambda: Path(sys.argv[1])\n"
+        "try: library.open_library()\n"
+        "except library.Error as problem: print(problem)"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "_cuda.so")]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("device cuda: [cuda] the library of kernels cannot be opened: ")
