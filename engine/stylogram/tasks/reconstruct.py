@@ -114,8 +114,7 @@ def reconstruct(image: Picture, *, callback: Callback | None = None, **options: 
     chosen = checked(Options, options)
     work: _Work = LayerGrid(image, chosen) if chosen.grid else Inversion(image, chosen)
     stages = work.stages()
-    more: dict[str, Any] = {"callback": callback, "tolerance": chosen.tolerance}
-    return run(stages, len(stages), work.result, threads=work.threads, **more)
+    return run(stages, len(stages), work.result, threads=work.threads, callback=callback, tolerance=chosen.tolerance)
 
 
 class _Work(Protocol):

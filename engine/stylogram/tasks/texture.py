@@ -137,8 +137,8 @@ def texture(source: Picture, *, callback: Callback | None = None, **options: Any
     """
     work = Synthesis(source, checked(Options, options))
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
-    more: dict[str, Any] = {"callback": callback, "tolerance": work.options.tolerance}
-    return run(stages, len(stages), work.result, threads=work.threads, **more)
+    tolerance = work.options.tolerance
+    return run(stages, len(stages), work.result, threads=work.threads, callback=callback, tolerance=tolerance)
 
 
 @dataclass(frozen=True)
