@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.inl bindings/*.cpp bindings/*.h)
 
-.PHONY: setup test demo lint format bench clean
+.PHONY: setup test demo docs lint format bench clean
 setup: $(VENV)/.done
 
 $(VENV)/.done: $(SOURCES)
@@ -18,6 +18,10 @@ test: setup
 
 demo: setup
 	$(BIN)/stylogram demo -o demo
+
+# The documentation as a site, in build/site.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: setup
 	$(BIN)/stylogram bench
