@@ -38,6 +38,7 @@ QUICK = {
 ELSEWHERE = {  # the command, and where it is run instead
     "network fetch": "tests/engine/test_zoo.py, on a local server",
     "bench": "tests/bench; the whole takes minutes",
+    "serve": "tests/service/test_service_docs.py, with what the page asks it",
 }
 
 
