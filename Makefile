@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(wildcard csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.inl bindings/*.cpp bindings/*.h)
 
-.PHONY: setup test demo docs lint format bench clean
+.PHONY: setup test demo docs lint tidy format bench clean
 setup: $(VENV)/.done
 
 $(VENV)/.done: $(SOURCES)
@@ -31,6 +31,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.cpp' '*.cu' '*.inl' ':!third_party')
+
+# clang-tidy on libstylogram; the compiler's commands are CMake's.
+tidy: setup
+	cmake -S . -B build/cpp -DSTYLOGRAM_LIBRARY=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	$(BIN)/clang-tidy -p build/cpp --quiet $$(git ls-files 'csrc/runtime/*.cpp')
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -26,9 +26,9 @@ def test_the_features_after_them_come_back(
     state = torch.load(tmp_path / "epoch-01.pt", weights_only=True)
     write(state, Crops(data, 0), tmp_path / "before.onnx", "filter", 32)
     files = {"network": tmp_path / "before.onnx", "data": data, "output": tmp_path / "after.onnx"}
-    refit(argparse.Namespace(**files, steps=40, batch=4, rate=1e-2, seed=1))
+    refit(argparse.Namespace(**files, steps=40, batch=4, rate=3e-3, seed=1))
     told = [json.loads(line.partition(" ")[2].replace("'", '"')) for line in capsys.readouterr().out.splitlines()]
-    for name, least in (("conv1_2", 0.6), ("conv2_2", 0.9)):
+    for name, least in (("conv1_2", 0.85), ("conv2_1", 0.85), ("conv2_2", 0.85)):
         assert told[-1][name] < least * told[0][name], (name, told[0], told[-1])
     before, after = (_constants(tmp_path / name) for name in ("before.onnx", "after.onnx"))
     changed = {name for name, value in before.items() if not np.array_equal(value, after[name])}
