@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := CMakeLists.txt pyproject.toml constraints.txt $(wildcard cmake/*.cmake csrc/*.h csrc/*.cpp csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu csrc/*/*.inl bindings/*.cpp bindings/*.h)
 
-.PHONY: setup test demo lint format bench clean
+.PHONY: setup test demo docs lint tidy format bench clean
 setup: $(VENV)/.done
 
 $(VENV)/.done: $(SOURCES)
@@ -19,6 +19,10 @@ test: setup
 demo: setup
 	$(BIN)/stylogram demo -o demo
 
+# The documentation as a site, in build/site.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: setup
 	$(BIN)/stylogram bench
 
@@ -27,6 +31,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.cpp' '*.cu' '*.inl' ':!third_party')
+
+# clang-tidy on libstylogram; the compiler's commands are CMake's.
+tidy: setup
+	cmake -S . -B build/cpp -DSTYLOGRAM_LIBRARY=ON -DCMAKE_EXPORT_COMPILE_COMMANDS=ON
+	$(BIN)/clang-tidy -p build/cpp --quiet $$(git ls-files 'csrc/runtime/*.cpp')
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -1,5 +1,7 @@
 """The examples do what they say, as scripts that somebody has copied elsewhere."""
 
+import base64
+import re
 import shutil
 import subprocess
 import sys
@@ -75,3 +77,17 @@ def test_bad_input_is_one_line(here: Path) -> None:
     done = run("stylize.py", "content.png", "red.png", "-o", "out.png", "--horizon", "0.5", *FAST, "1")
     assert done.returncode == 2
     assert "--horizon needs two styles, got 1" in done.stderr
+
+
+def test_the_notebook_runs_and_shows_pictures(tmp_path: Path) -> None:
+    """Every cell, with a few iterations each; a result shows itself as PNG."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    book = nbformat.read(EXAMPLES / "quickstart.ipynb", as_version=4)
+    for cell in book.cells:
+        cell.source = re.sub(r"iterations=\d+", "iterations=2", cell.source.replace("size=256", "size=64"))
+    nbclient.NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    shown = [output["data"] for cell in book.cells for output in cell.get("outputs", []) if "data" in output]
+    pictures_shown = [base64.b64decode(data["image/png"]) for data in shown if "image/png" in data]
+    assert [pictures.decode(picture).rgb.shape for picture in pictures_shown] == [
+        (43, 64, 3), (43, 64, 3), (128, 256, 3), (96, 96, 3),
+    ]  # fmt: skip

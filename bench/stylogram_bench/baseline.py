@@ -1,11 +1,14 @@
-"""The PyTorch baseline: VGG-19 to conv5_1, the Gatys layers and our default losses, under torch.optim.LBFGS.
+"""The PyTorch baseline: a network to its last tap and our default losses, under torch.optim.LBFGS.
 
 Written as a good PyTorch programmer would: frozen weights, ReLU in place, nothing computed beyond the last tap, Gram
-matrices from views, targets computed once, one forward and one backward pass an iteration.
+matrices from views, targets computed once, one forward and one backward pass an iteration. The network is VGG-19 to
+conv5_1 with the Gatys layers, or an ONNX network (graph.py).
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,6 +23,21 @@ STYLE_LAYERS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 CONTENT_LAYER = "conv4_2"
 MODES = ("contiguous", "channels_last", "compile")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a picture is compared by: a network that gives {layer: tensor}, and layers with weights that sum to one."""
+
+    network: Callable[[torch.memory_format], nn.Module]
+    content: Mapping[str, float]
+    style: Mapping[str, float]
+
+
+def vgg19(weights: Mapping[str, Array]) -> Work:
+    """VGG-19 to conv5_1; weights "conv1_1.weight" (64, 3, 3, 3), "conv1_1.bias" (64,), ... to conv5_1."""
+    style = dict.fromkeys(STYLE_LAYERS, 1 / len(STYLE_LAYERS))
+    return Work(partial(Features, weights), {CONTENT_LAYER: 1.0}, style)
 
 
 class Features(nn.Module):
@@ -56,11 +74,12 @@ class Features(nn.Module):
 class Baseline:
     """One picture under optimisation, from the content picture on.
 
-    loss = w_c ||F - P||^2 / ||P||^2 + w_s mean over layers of ||G - A||^2 / ||A||^2 + w_t mean of squared differences,
-    G = F F^T / (H W). L-BFGS without line search: step 1, the first min(1, 1/||g||_1), history 100, no stop rules.
+    loss = w_c mean over layers of ||F - P||^2 / ||P||^2 + w_s mean over layers of ||G - A||^2 / ||A||^2
+    + w_t mean of squared differences, G = F F^T / (H W), the means weighted by layer. L-BFGS without
+    line search: step 1, the first min(1, 1/||g||_1), history 100, no stop rules.
 
     Args:
-        weights: "conv1_1.weight" (64, 3, 3, 3), "conv1_1.bias" (64,), ... to conv5_1.
+        work: the network and the layers.
         content, style: RGB (H, W, 3) in [0, 1].
         mode: one of MODES; `compile` is torch.compile over features and losses together, in channels_last.
         threads: of PyTorch, for the whole process.
@@ -72,7 +91,7 @@ class Baseline:
 
     def __init__(
         self,
-        weights: Mapping[str, Array],
+        work: Work,
         content: Array,
         style: Array,
         mode: str = "channels_last",
@@ -83,11 +102,11 @@ class Baseline:
             raise ValueError(f"unknown mode {mode!r}; accepted: {', '.join(MODES)}")
         torch.set_num_threads(threads)
         memory_format = torch.contiguous_format if mode == "contiguous" else torch.channels_last
-        self._features = Features(weights, memory_format)
-        self._weights = loss_weights
+        self._features = work.network(memory_format)
+        self._work, self._weights = work, loss_weights
         with torch.no_grad():
-            self._grams = {name: gram(self._features(_batch(style))[name]) for name in STYLE_LAYERS}
-            self._content = self._features(_batch(content))[CONTENT_LAYER]
+            self._grams = {name: gram(tap) for name, tap in self._taps(style) if name in work.style}
+            self._content = {name: tap for name, tap in self._taps(content) if name in work.content}
         self.picture = _batch(content).requires_grad_()
         self._loss_of = torch.compile(self._losses, fullgraph=True) if mode == "compile" else self._losses
         self._optimiser = torch.optim.LBFGS(
@@ -115,6 +134,9 @@ class Baseline:
             trace.append((time.perf_counter() - started, loss))
         return trace
 
+    def _taps(self, picture: Array) -> Iterable[tuple[str, Tensor]]:
+        return self._features(_batch(picture)).items()  # type: ignore[no-any-return]
+
     def _evaluate(self) -> Tensor:
         self.picture.grad = None
         loss = self._loss_of(self.picture)
@@ -123,10 +145,10 @@ class Baseline:
 
     def _losses(self, picture: Tensor) -> Tensor:
         taps = self._features(picture)
-        content = _relative(taps[CONTENT_LAYER], self._content)
-        layers = [_relative(gram(taps[name]), target) for name, target in self._grams.items()]
-        style = torch.stack(layers).mean()
-        return self._weights[0] * content + self._weights[1] * style + self._weights[2] * total_variation(picture)
+        content = [weight * _relative(taps[name], self._content[name]) for name, weight in self._work.content.items()]
+        style = [weight * _relative(gram(taps[name]), self._grams[name]) for name, weight in self._work.style.items()]
+        of_content, of_style = torch.stack(content).sum(), torch.stack(style).sum()
+        return self._weights[0] * of_content + self._weights[1] * of_style + self._weights[2] * total_variation(picture)
 
 
 def gram(features: Tensor) -> Tensor:

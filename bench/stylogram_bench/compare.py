@@ -14,9 +14,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,9 @@ def picture(size: int, seed: int) -> Array:
 
 
 class Ours:
-    """Stylogram's iteration on the same work as `baseline.Baseline`."""
+    """Stylogram's iteration on the same work as `baseline.Baseline`; `count` of the same picture together."""
 
-    def __init__(self, tensors: dict[str, Array], content: Array, style: Array, threads: int) -> None:
+    def __init__(self, tensors: dict[str, Array], content: Array, style: Array, threads: int, count: int = 1) -> None:
         from stylogram.session import give_back
         from stylogram.tasks.stylize import Options, Stylization
         from stylogram_export.models import vgg
@@ -75,7 +77,9 @@ class Ours:
                 network=path, content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0,
                 size=max(content.shape[:2]), threads=threads, history=100,
             )  # fmt: skip
-            self._stage = Stylization(content, [style], options).stage(0, None)
+            work = Stylization(content, [style], options)
+            work.subjects *= count
+            self._stage = work.stage(0, None)
         give_back()
         self._stage.objective.evaluate()
 
@@ -93,9 +97,9 @@ class Ours:
 
 def theirs(tensors: dict[str, Array], content: Array, style: Array, threads: int, mode: str) -> Any:
     """The PyTorch baseline of one mode."""
-    from .baseline import Baseline
+    from .baseline import Baseline, vgg19
 
-    return Baseline(tensors, content, style, mode=mode, threads=threads)
+    return Baseline(vgg19(tensors), content, style, mode=mode, threads=threads)
 
 
 @dataclass(frozen=True)
@@ -194,6 +198,23 @@ def peak_memory(who: str, case: Case) -> float:
     return float(done.stdout.split()[-1])
 
 
+def memory(case: Case) -> dict[str, Any]:
+    """Peak memory of ours and of every mode of PyTorch, by turns, each in processes of its own."""
+    from .baseline import MODES
+
+    peaks: dict[str, list[float]] = {who: [] for who in ("ours", *MODES)}
+    skipped: dict[str, str] = {}
+    for _ in range(case.rounds):
+        for who in peaks:
+            try:
+                peaks[who].append(round(peak_memory(who, case), 1))
+            except subprocess.CalledProcessError as error:  # torch.compile again
+                skipped[who] = str(error.stderr).strip().rpartition("\n")[2][:200]
+    peaks = {who: values for who, values in peaks.items() if values}
+    ratios = {who: spread([a / b for a, b in zip(peaks["ours"], peaks[who], strict=False)]) for who in peaks}
+    return {"size": case.size, "rounds": case.rounds, "peak_mebibytes": peaks, "not_run": skipped, "ratio": ratios}
+
+
 class _Given(dict[str, Array]):
     """Weights that are gone once they were read, so that neither side's memory holds the benchmark's own copy."""
 
@@ -220,10 +241,7 @@ def three_iterations(who: str, size: int, threads: int) -> None:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    import onnx
-    import onnxruntime
-    import torch
-    from stylogram import __version__, _core
+    from stylogram import _core
 
     cpu = platform.processor() or platform.machine()
     try:
@@ -231,16 +249,18 @@ def machine() -> dict[str, Any]:
         cpu = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
-    versions = {"python": platform.python_version(), "stylogram": __version__, "torch": torch.__version__}
-    versions |= {"onnxruntime": onnxruntime.__version__, "onnx": onnx.__version__, "numpy": np.__version__}
+    versions = {"python": platform.python_version()}
+    for name in ("stylogram", "torch", "onnxruntime", "onnx", "numpy"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {"cpu": cpu, "cores": os.cpu_count(), "simd": _core.simd(), "versions": versions}
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    """The record as JSON, with date, command and machine."""
+    """The record as JSON, with date, command and machine; of absolute paths in the command the names alone."""
     from stylogram.files import atomic
 
-    whole = {"date": date.today().isoformat(), "command": " ".join(sys.argv), "machine": machine(), **record}
-    whole["command"] = whole["command"].replace(sys.argv[0], Path(sys.argv[0]).name)
+    command = " ".join(Path(word).name if Path(word).is_absolute() else word for word in sys.argv)
+    whole = {"date": date.today().isoformat(), "command": command, "machine": machine(), **record}
     with atomic(path) as file:
         file.write(json.dumps(whole, indent=1).encode() + b"\n")

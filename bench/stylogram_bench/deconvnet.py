@@ -4,9 +4,10 @@
 
 The folder holds N JPEG files of 500x375 and about 110 kB, 4:2:0: ImageNet's usual size, and its mean. Plain ONNX
 Runtime runs the same graph, cut at the same layer, at the same batch, on pictures that are in memory already, on all
-processors. The machine's speed drifts: the two go by turns, one round of the folder each, and the figure is the median
-of the rounds' ratios. On a machine that does something else besides it says nothing: plain ONNX Runtime waits for the
-slower half of every operator, which batches side by side do not. Projections are timed beside it.
+processors; ours goes through as the task has it, with the convolutions that STYLOGRAM_CONVOLUTION says. The machine's
+speed drifts: the two go by turns, one round of the folder each, and the figure is the median of the rounds' ratios. On
+a machine that does something else besides it says nothing: plain ONNX Runtime waits for the slower half of every
+operator, which batches side by side do not. Projections are timed beside it.
 """
 
 import statistics
@@ -20,9 +21,9 @@ import cv2
 import numpy as np
 from stylogram import pictures, zoo
 from stylogram.folder import Folder
-from stylogram.maxima import LayerPass, Top, scanned, side_by_side
+from stylogram.maxima import LayerPass, Top, piece, scanned, side_by_side
 from stylogram.project import Kept, Projector
-from stylogram.session import available_threads, flushing, open_session
+from stylogram.session import available_threads, flushing, open_session, uses_winograd
 from stylogram_export.network import Network, folded
 from stylogram_export.specialise import specialise
 
@@ -40,10 +41,10 @@ def folder_of(where: Path, count: int) -> Folder:
     return Folder.scan(where)
 
 
-def ours(folder: Folder, network: LayerPass, layer: str, top: Top, workers: int) -> float:
+def ours(folder: Folder, network: LayerPass, layer: str, batch: int, top: Top, workers: int) -> float:
     """Seconds of a pass over the folder as the task makes it: read, scaled, forward, the maxima kept."""
     started = time.perf_counter()
-    for found in scanned(folder, network, 0, workers):
+    for found in scanned(folder, network, batch, 0, workers):
         values, places = found.peaks[layer]
         top.add(values, places, found.numbers)
     return time.perf_counter() - started
@@ -86,7 +87,7 @@ def measured(network: Network, layer: str, folder: Folder, size: int, batch: int
     """Pictures a second of both, round by round."""
     threads, tensor = available_threads(), network.layers.tensor(layer)
     workers, each = side_by_side(threads)
-    passing = LayerPass(network, {layer: tensor}, (batch, 3, size, size), each)
+    passing = LayerPass(network, {layer: tensor}, (piece(batch), 3, size, size), each)
     plain = Plain(network, tensor, size, batch, threads)
     count = len(folder.names)
     whole = -(-count // batch)
@@ -96,10 +97,11 @@ def measured(network: Network, layer: str, folder: Folder, size: int, batch: int
     for _ in range(rounds):
         top = Top.empty(len(top.values), 9)
         rates["plain"].append(whole * batch / plain.seconds(whole))
-        rates["ours"].append(count / ours(folder, passing, layer, top, workers))
+        rates["ours"].append(count / ours(folder, passing, layer, batch, top, workers))
     ratios = [a / b for a, b in zip(rates["ours"], rates["plain"], strict=True)]
     return {
         "layer": layer,
+        "convolution": "winograd" if uses_winograd() else "direct",
         "pictures_a_second": {name: statistics.median(values) for name, values in rates.items()},
         "rounds": rates,
         "ratio": spread(ratios),

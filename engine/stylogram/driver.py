@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Error
-from .objective import Failed, Objective, Values
+from .objective import Failed, Total, Values
 from .optimise import Optimiser
 from .result import Result
 from .session import Array, available_threads, kernel_threads
@@ -41,6 +41,8 @@ class Progress:
     picture: Callable[[], Array] = field(repr=False)
     #: what the run would give if it stopped here: the best picture so far, in its colours, with its alpha and depth
     result: Callable[[], Result] = field(repr=False)
+    #: the loss of each picture; of one that has stopped, its best
+    losses: tuple[float, ...] = ()
 
     def rgb(self, index: int = 0) -> Array:
         """The present picture number `index` as (H,W,3) in [0,1], as it is optimised: a quick look; see `result`."""
@@ -76,7 +78,7 @@ class Stage:
     `best` keeps the best pictures, if something else than host memory does.
     """
 
-    objective: Objective
+    objective: Total
     optimiser: Optimiser
     iterations: int
     pixel_range: float = 1.0
@@ -141,7 +143,7 @@ class _Best:
         self.picture = picture.copy()
         self.loss = np.full(len(picture), np.inf)
 
-    def look(self, objective: Objective, iteration: int, going: Flags) -> None:
+    def look(self, objective: Total, iteration: int, going: Flags) -> None:
         better = (objective.total < self.loss) & going  # a NaN is not less
         self.iteration = iteration if better.any() else self.iteration
         if better.all():
@@ -151,7 +153,7 @@ class _Best:
         self.loss[better] = objective.total[better]
 
 
-def _lost(objective: Objective, pictures: NDArray[np.intp]) -> str:
+def _lost(objective: Total, pictures: NDArray[np.intp]) -> str:
     """What is no number in the losses or gradients of some pictures."""
     total = objective.total[pictures]
     if np.isfinite(total).all():
@@ -168,14 +170,14 @@ class _Course:
         self.bad = np.zeros(count, int)
         self._losses: list[Values] = []
 
-    def count_bad(self, objective: Objective) -> None:
+    def count_bad(self, objective: Total) -> None:
         """How many evaluations in a row were not finite, of each picture that goes on."""
         finite: Flags = np.isfinite(objective.total)
         if not objective.finite():
             finite &= np.isfinite(objective.gradient).reshape(len(finite), -1).all(axis=1)
         self.bad = np.where(finite | ~self.going, 0, self.bad + 1)
 
-    def losses(self, objective: Objective, best: Best) -> Values:
+    def losses(self, objective: Total, best: Best) -> Values:
         """The present ones; of pictures that have stopped, their best."""
         return np.where(self.going, objective.total, best.loss)
 
@@ -298,6 +300,7 @@ class Driver:
             stage.margin,
             objective.picture.copy,
             lambda: self._made(stage, self._outcome(best, scale)),
+            tuple(map(float, course.losses(objective, best))),
         )  # fmt: skip
         if np.isfinite(loss):
             self._trace.append(progress.row())

@@ -49,7 +49,7 @@ class Projections:
         if not wanted:
             return {}
         boxes = self._boxes(seen, layer, units)
-        projector = Projector(seen.network, tensor, seen.size, self.rule, self.batch, seen.threads)
+        projector = Projector(seen.network, tensor, seen.size, self.rule, self.batch, seen.threads, seen.convolution)
         patches: dict[int, Bytes] = {}
 
         def looked() -> Iterator[tuple[Array, list[Kept[int]]]]:

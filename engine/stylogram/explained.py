@@ -60,7 +60,7 @@ class Explained(Looking):
     def _passed(self, rule: str, tap: str) -> Array:
         """The features at `tap`, flat; the pass is kept for the gradient of the same."""
         self._rule, self._tap = rule, tap
-        self._pass = FeaturePass(self.model, [tap], (1, 3, *self.rgb.shape[:2]), threads=self.threads, relu=rule)
+        self._pass = FeaturePass(self.model, [tap], (1, 3, *self.rgb.shape[:2]), relu=rule, **self.ways)
         self._pass.picture[:] = pictures.to_batch(self.rgb)
         self._pass.forward()
         values: Array = self._pass.features[tap].reshape(-1)

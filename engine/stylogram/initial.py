@@ -39,8 +39,10 @@ NOISES: dict[str, Callable[[np.random.Generator, tuple[int, ...], float], Array]
 }
 
 
-def initial_picture(recipe: Recipe, content: Array, given: Array | None, noise: Array) -> Array:
+def initial_picture(recipe: Recipe, content: Array, given: Array | None, noise: Callable[[], Array]) -> Array:
     """(1 - a) · base + a · noise, (H,W,3); base is what was `given`, else content or noise as the recipe says."""
-    base = given if given is not None else noise if recipe.init == "random" else content
+    if given is None and recipe.init == "random":
+        return noise()
+    base = content if given is None else given
     part = np.float32(recipe.init_noise)
-    return base * (1 - part) + noise * part if part else base
+    return base * (1 - part) + noise() * part if part else base

@@ -93,13 +93,15 @@ def natural(
     *,
     rate: float = RATE,
     threads: int = 0,
+    convolution: str | None = None,
 ) -> tuple[FeaturePass, Optimiser]:
     """The features of N first pictures, faint and shifted at every step, and what moves these; picture k is the same
     whatever N is."""
     stride = fields(model)[tensor].stride
     jitter = SHIFT if stride is None else int(OF_STRIDE * float(max(stride)))
     views = Settling(jitter, round(SHIFTED * iterations))
-    network = ViewedPass(model, [tensor], shape, views, rng.spawn(1)[0], threads=threads)
+    seed = rng.spawn(1)[0]
+    network = ViewedPass(model, [tensor], shape, views, seed, threads=threads, convolution=convolution)
     first = FourierPicture(shape, rng)
     first.render(network.picture)
     return network, FourierOptimiser(first, Settings("adam", rate))

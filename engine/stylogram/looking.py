@@ -1,21 +1,26 @@
-"""What the tasks that look into one network share: its threads, what is worth a note, and the stages of a run."""
+"""What the tasks that look into one network share: its threads and convolutions, and what is worth a note."""
+
+from typing import Any
 
 import numpy as np
 from stylogram_export.network import Network
 
 from . import zoo
 from .options import NetworkOptions
-from .session import Array, available_threads
+from .session import Array, available_threads, uses_winograd
 
 
 class Looking:
-    """A network that is looked into with `options`: `network`, `threads`, and `notes` for the user."""
+    """A network that is looked into with `options`: `network`, `threads`, `notes` for the user, and
+    `ways`: threads and convolution, as a FeaturePass takes them."""
 
     def __init__(self, options: NetworkOptions) -> None:
         self.notes: list[str] = []
         self.threads = min(options.threads or available_threads(), available_threads())
         if options.threads > self.threads:
             self.notes.append(f"--threads {options.threads}: {self.threads} are used, as many as there are processors")
+        uses_winograd(options.convolution)  # what cannot be is said before anything is read
+        self.ways: dict[str, Any] = {"threads": self.threads, "convolution": options.convolution}
         self.network = zoo.resolve(options.network, options.preprocess, options.pooling, options.seed)
         if self.network.assumed_preprocess:
             self.notes.append(f"{self.network.name} does not say its preprocessing: imagenet is assumed (--preprocess)")

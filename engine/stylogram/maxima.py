@@ -15,12 +15,13 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator
+from stylogram_export import winograd
 from stylogram_export.network import Network, folded
 from stylogram_export.specialise import specialise
 
 from .errors import Error
 from .folder import Folder, ahead, read_batch
-from .session import Array, flushing, open_session, output_shapes
+from .session import Array, flushing, open_session, output_shapes, uses_winograd
 from .units import SIDE, native_size
 
 Ints = NDArray[np.int64]
@@ -44,9 +45,15 @@ class LayerPass:
     """A network's features at some layers, for batches of one shape."""
 
     def __init__(
-        self, network: Network, layers: Mapping[str, str], shape: tuple[int, int, int, int], threads: int = 0
+        self,
+        network: Network,
+        layers: Mapping[str, str],
+        shape: tuple[int, int, int, int],
+        threads: int = 0,
+        convolution: str | None = None,
     ) -> None:
         """`layers`: a name for each tensor. Raises Error for a tensor that is not (N,C,h,w) or (N,C) at this shape."""
+        ours = uses_winograd(convolution)
         tensors = list(dict.fromkeys(layers.values()))
         model = specialise(folded(network, tensors), shape)
         found = output_shapes(model)
@@ -59,7 +66,7 @@ class LayerPass:
         self.shapes = {layer: found[tensor][1:] for layer, tensor in layers.items()}
         self._layers, self._tensors = dict(layers), tensors
         self._source = model.graph.input[0].name
-        self._session = open_session(model, threads)
+        self._session = open_session(winograd.rewrite_forward(model) if ours else model, threads)
 
     def __call__(self, batch: Array) -> dict[str, Array]:
         """(N,3,H,W) in [0,1] -> the features (N,C,P) of every layer; P positions row by row, one for (N,C)."""
@@ -95,24 +102,33 @@ def side_by_side(threads: int) -> tuple[int, int]:
     )
 
 
-def scanned(folder: Folder, network: LayerPass, first: int, workers: int) -> Iterator[Found]:
-    """The folder's pictures from `first` on, in order, batch by batch.
+def piece(length: int) -> int:
+    """How many pictures of a batch of `length` go through a network at once: what a layer makes of few fits a cache."""
+    return 1 + (length % 2 == 0)
 
-    Each of the `workers` reads a batch and runs it: as many batches are in memory as there are workers, and one more
-    each. Two batches side by side on one thread each waste less of two processors than two threads on one batch, of
-    which reading the next one takes one away.
+
+def scanned(folder: Folder, network: LayerPass, length: int, first: int, workers: int) -> Iterator[Found]:
+    """The folder's pictures from `first` on, in order, in batches of `length`, a multiple of the network's.
+
+    Each of the `workers` reads a batch and runs it: as many batches are in memory as there are workers, and of up to
+    twice as many the maxima alone. Two batches side by side on one thread each waste less of two processors than two
+    threads on one batch, of which reading the next one takes one away.
     """
-    starts = range(first, len(folder.names), network.length)
-    return ahead((partial(_found, folder, network, start) for start in starts), workers, workers)
+    starts = range(first, len(folder.names), length)
+    return ahead((partial(_found, folder, network, length, start) for start in starts), 2 * workers, workers)
 
 
-def _found(folder: Folder, network: LayerPass, first: int) -> Found:
-    batch = read_batch(folder, (network.size,), network.length, first)
-    whole, found = batch.whole, {}
-    if whole:
-        for layer, features in network(batch.squares[network.size]).items():
-            values, places = peaks(features)
-            found[layer] = values[whole], places[whole]
+def _found(folder: Folder, network: LayerPass, length: int, first: int) -> Found:
+    batch = read_batch(folder, (network.size,), length, first)
+    squares, whole = batch.squares[network.size], batch.whole
+    made: dict[str, list[tuple[Array, Ints]]] = {}
+    for start in range(0, batch.count if whole else 0, network.length):
+        for layer, features in network(squares[start : start + network.length]).items():
+            made.setdefault(layer, []).append(peaks(features))
+    found = {}
+    for layer, pieces in made.items():
+        values, places = (np.concatenate(several) for several in zip(*pieces, strict=True))
+        found[layer] = values[whole], places[whole]
     return Found(first + batch.count, [first + place for place in whole], batch.broken, found)
 
 

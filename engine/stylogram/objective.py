@@ -1,14 +1,15 @@
 """Objective: weighted losses at the taps and on the picture -> a value per term, the gradient on the picture."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Error
-from .session import Array, FeaturePass
+from .session import Array, FeaturePass, Shape
 
 Values = NDArray[np.float64]
 
@@ -36,54 +37,56 @@ class PictureTerm(Protocol):
         """value (N) += the loss; gradient (N,3,H,W) += its derivative."""
 
 
-class Objective:
-    """The sum of all terms for the N pictures of a FeaturePass, and its gradient.
+class Canvas(Protocol):
+    """The pictures that something is optimised on, and the gradient there."""
+
+    shape: Shape
+    picture: Array  #: (N,3,H,W)
+    gradient: Array  #: (N,3,H,W)
+
+
+class Total:
+    """A sum of terms on N pictures. `evaluate` is for a subclass to say.
 
     `values` (terms, N) and `total` (N) are those of the last evaluate(); `seconds` adds up the time of each part.
     """
 
-    def __init__(self, network: FeaturePass, features: Sequence[FeatureTerm], pictures: Sequence[PictureTerm]) -> None:
-        self.network = network
-        self.names = [term.name for term in features] + [term.name for term in pictures]
-        self.values = np.zeros((len(self.names), network.shape[0]))
-        self.total = np.zeros(network.shape[0])
+    def __init__(self, canvas: Canvas, features: Sequence[str], pictures: Sequence[PictureTerm]) -> None:
+        """`features`: the names of the terms at taps, which a subclass adds; `pictures` are added here."""
+        self._canvas = canvas
+        self.names = [*features, *(term.name for term in pictures)]
+        self.values = np.zeros((len(self.names), canvas.shape[0]))
+        self.total = np.zeros(canvas.shape[0])
         self.seconds = dict.fromkeys(("forward", "losses", "backward"), 0.0)
-        self._features = list(features)
         self._pictures = list(pictures)
 
     @property
     def picture(self) -> Array:
         """(N,3,H,W): what is optimised, in place."""
-        return self.network.picture
+        return self._canvas.picture
 
     @property
     def gradient(self) -> Array:
         """(N,3,H,W): the gradient of total, after evaluate()."""
-        return self.network.gradient
+        return self._canvas.gradient
 
     def evaluate(self) -> None:
         """Compute values, total and gradient at the present picture."""
+        raise NotImplementedError
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """What is done meanwhile counts as time of that part."""
         started = time.perf_counter()
-        self.network.forward()
-        forward = time.perf_counter()
-        self.values[:] = 0
-        self._add_feature_terms()
-        losses = time.perf_counter()
-        self.network.backward()
-        backward = time.perf_counter()
-        for row, picture_term in enumerate(self._pictures, len(self._features)):
+        yield
+        self.seconds[part] += time.perf_counter() - started
+
+    def _finish(self) -> None:
+        """Add the terms on the pictures, and sum up."""
+        first = len(self.names) - len(self._pictures)
+        for row, picture_term in enumerate(self._pictures, first):
             picture_term.add(self.picture, self.gradient, self.values[row])
         self.values.sum(axis=0, out=self.total)
-        self.seconds["forward"] += forward - started
-        self.seconds["losses"] += losses - forward + time.perf_counter() - backward
-        self.seconds["backward"] += backward - losses
-
-    def _add_feature_terms(self) -> None:
-        written: set[str] = set()
-        for row, term in enumerate(self._features):
-            features, gradient = self.network.features[term.tap], self.network.gradients[term.tap]
-            term.add(features, gradient, term.tap in written, self.values[row])
-            written.add(term.tap)
 
     def finite(self) -> bool:
         """Whether every loss and the whole gradient are numbers. A NaN goes through min and max."""
@@ -96,3 +99,31 @@ class Objective:
         for name, row in zip(self.names, self.values, strict=True):
             sums[name] = sums.get(name, 0.0) + float(row.mean())
         return sums
+
+
+class Objective(Total):
+    """The sum of all terms for the N pictures of a FeaturePass, and its gradient."""
+
+    def __init__(self, network: FeaturePass, features: Sequence[FeatureTerm], pictures: Sequence[PictureTerm]) -> None:
+        super().__init__(network, [term.name for term in features], pictures)
+        self.network = network
+        self._features = list(features)
+
+    def evaluate(self) -> None:
+        """Compute values, total and gradient at the present picture."""
+        with self.timed("forward"):
+            self.network.forward()
+        self.values[:] = 0
+        with self.timed("losses"):
+            self._add_feature_terms()
+        with self.timed("backward"):
+            self.network.backward()
+        with self.timed("losses"):
+            self._finish()
+
+    def _add_feature_terms(self) -> None:
+        written: set[str] = set()
+        for row, term in enumerate(self._features):
+            features, gradient = self.network.features[term.tap], self.network.gradients[term.tap]
+            term.add(features, gradient, term.tap in written, self.values[row])
+            written.add(term.tap)

@@ -80,6 +80,9 @@ class NetworkOptions(BaseModel):
     pooling: Literal["max", "avg"] | None = Field(None, description="the pooling of a network built from weights")
     device: Annotated[str, BeforeValidator(check_device)] = Field("cpu", title="NAME", description="where it runs: cpu")
     threads: int = Field(0, ge=0, le=4096, title="N", description="processors to use, by this call alone; 0: all")
+    convolution: Literal["auto", "direct", "winograd"] | None = Field(
+        None, description="the 3x3 convolutions; STYLOGRAM_CONVOLUTION in the environment, or auto, if not given"
+    )
     size: int | None = Field(None, ge=16, le=65536, title="PIXELS", description="long side of the picture, in pixels")
     seed: int = Field(0, ge=0, title="N", description="of everything random: the same seed gives the same picture")
 

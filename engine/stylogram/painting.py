@@ -12,22 +12,24 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from stylogram_export.network import Network
 
-from . import colour, losses, pictures
+from . import colour, losses, pictures, tiling_stage
 from .devices.course import stage_of
 from .devices.sessions import DevicePass
 from .driver import Outcome, Stage, shown
 from .errors import Error
 from .initial import NOISES, initial_picture
 from .masks import Masks, Region, flattened
-from .objective import FeatureTerm, Objective, PictureTerm, Values
+from .objective import FeatureTerm, Objective, PictureTerm, Total, Values
 from .preconditioned import optimiser_of
 from .recipes import Recipe
 from .result import Result
-from .session import Array, FeaturePass, Shape, give_back
+from .session import Array, Extractor, FeaturePass, Shape, give_back
 from .taps import Taps
+from .tiling_objective import TiledObjective, TiledPass
 
 if TYPE_CHECKING:
     from .tasks.stylize import Options
@@ -136,7 +138,12 @@ class Subject:
         recipe, layers = self.recipe, (self.taps.content, self.taps.style)
         tensors = tuple(tuple(tensor for _, tensor, _ in own) for own in layers)
         rules = (recipe.pixel_range, recipe.margin, recipe.clamp, self.options.tolerance)
-        return tuple(self.sizes), tensors, recipe.iterations, recipe.optimiser, rules
+        return tuple(self.sizes), tensors, recipe.iterations, recipe.optimiser, rules, *self.computing
+
+    @property
+    def computing(self) -> tuple[int | str | None, str | None]:
+        """What changes a result by rounding alone."""
+        return self.options.tile, self.options.convolution
 
     def _sizes(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         height, width = shape[:2]
@@ -191,8 +198,8 @@ class Subject:
         content = self.canvas(self.contents[index])
         given = None if self._given is None else self.canvas(self._given)
         span = recipe.pixel_range if recipe.pixel_range > 1 else 255.0
-        noise = NOISES[recipe.noise](np.random.default_rng(self.options.seed), content.shape, span)
-        return initial_picture(recipe, content, given, noise)
+        rng = np.random.default_rng(self.options.seed)
+        return initial_picture(recipe, content, given, lambda: NOISES[recipe.noise](rng, content.shape, span))
 
     def mask(self, region: Region, index: int, size: Sequence[int]) -> Array | None:
         """A region's mask on the canvas of a scale, at the `size` (h,w) of a layer, flattened."""
@@ -253,12 +260,21 @@ class Painting:
         self.subjects = list(subjects)
         self.sizes, self.recipe = subjects[0].sizes, subjects[0].recipe  # of the recipe what kind() compares
 
+    @property
+    def graph(self) -> onnx.ModelProto:
+        """The network on pictures in [0, pixel_range]. Asked for before the last feature_pass()."""
+        raise NotImplementedError
+
     def feature_pass(self, index: int, shape: Shape) -> FeaturePass | DevicePass:
-        """The sessions of a scale, for pictures of `shape` (N,3,H,W). Asked for after the last features()."""
+        """The sessions of a scale, for pictures or tiles of `shape` (N,3,H,W). Asked for after the last features()."""
         raise NotImplementedError
 
     def features(self, picture: Array) -> dict[str, Array]:
         """The features at the style layers of one picture (1,3,h,w) in [0, pixel_range]."""
+        raise NotImplementedError
+
+    def extractor(self, shape: Shape) -> Extractor:
+        """The session of features(), for tiles of `shape` (1,3,h,w)."""
         raise NotImplementedError
 
     def stage(self, index: int, before: Array | None) -> Stage:
@@ -267,23 +283,49 @@ class Painting:
         targets = [
             [self.targets(subject, number, index) for number in self._styles(subject)] for subject in self.subjects
         ]
-        count, recipe = len(self.subjects), self.recipe
-        height, width = (side + 2 * recipe.margin for side in self.sizes[index])
-        network = self.feature_pass(index, (count, 3, height, width))
+        recipe = self.recipe
+        network = self._sessions(index)
         give_back()  # the graph that was handed out above is freed only now
         for at, subject in enumerate(self.subjects):
             self._put(network, at, subject.canvas(subject.contents[index]))
-        terms = [*self._content_terms(network), *self._style_terms(network, targets, index)]
+        features, own = self._feature_terms(network, targets, index), self._picture_terms(network.shape)
         for at, subject in enumerate(self.subjects):
             self._put(network, at, subject.initial(index, None if before is None else before[at]))
         if isinstance(network, DevicePass):
-            return stage_of(network, terms, self._picture_terms(network), recipe, recipe.iterations[index])
-        objective = Objective(network, terms, self._picture_terms(network))
+            return stage_of(network, features, own, recipe, recipe.iterations[index])
+        objective: Total
+        if isinstance(network, TiledPass):
+            objective = TiledObjective(network, features, own)
+        else:
+            objective = Objective(network, features, own)
         optimiser = optimiser_of(recipe.optimiser, network.shape)
         return Stage(objective, optimiser, recipe.iterations[index], recipe.pixel_range, recipe.clamp, recipe.margin)
 
-    def _put(self, network: FeaturePass | DevicePass, at: int, picture: Array) -> None:
-        network.picture[at] = pictures.to_batch(picture)[0] * self.recipe.pixel_range
+    def _sessions(self, index: int) -> FeaturePass | DevicePass | TiledPass:
+        height, width = (side + 2 * self.recipe.margin for side in self.sizes[index])
+        count = len(self.subjects)
+        plan = tiling_stage.plan_of_picture(self.graph, self.subjects[0], (height, width)) if count == 1 else None
+        if plan is None:
+            return self.feature_pass(index, (count, 3, height, width))
+        tile = self.feature_pass(index, (1, 3, *plan.size))
+        assert isinstance(tile, FeaturePass), "tiles are refused on a GPU"
+        return TiledPass(tile, plan, (height, width))
+
+    def _feature_terms(
+        self, network: FeaturePass | DevicePass | TiledPass, targets: Sequence[Sequence[Targets]], index: int
+    ) -> list[Any]:
+        layers = range(len(self.subjects[0].taps.style))
+        if isinstance(network, TiledPass):
+            style = [term for layer in layers for term in self._style_terms(network, 0, layer, targets[0], index)]
+            return [*tiling_stage.content_terms(network, self.subjects[0]), *style]
+        together = [
+            _Together([self._style_terms(network, at, layer, own, index) for at, own in enumerate(targets)])
+            for layer in layers
+        ]
+        return [*self._content_terms(network), *together]
+
+    def _put(self, network: FeaturePass | DevicePass | TiledPass, at: int, picture: Array) -> None:
+        np.multiply(picture.transpose(2, 0, 1), np.float32(self.recipe.pixel_range), out=network.picture[at])
 
     def _styles(self, subject: Subject) -> range:
         return range(len(subject.styles) if subject.taps.style else 0)
@@ -292,6 +334,10 @@ class Painting:
         """What style `number` asks of every layer and region. Its features are not kept: they are large."""
         module = losses.load("style", subject.recipe.style_loss)
         picture = subject.styles[number].batches[index] * np.float32(self.recipe.pixel_range)
+        plan = tiling_stage.plan_of_style(self.graph, subject, picture.shape[2:])
+        if plan is not None:
+            tile = self.extractor((1, 3, *plan.size))
+            return tiling_stage.style_targets(subject.recipe.style_loss, tile, plan, picture, subject.regions)
         return {
             (tensor, k): module.target(values, region.style_mask(values.shape[2:]))
             for tensor, values in self.features(picture).items()
@@ -318,23 +364,16 @@ class Painting:
         return term
 
     def _style_terms(
-        self, network: FeaturePass | DevicePass, targets: Sequence[Sequence[Targets]], index: int
-    ) -> list[FeatureTerm]:
-        return [
-            _Together([self._style_terms_of(network, at, number, own, index) for at, own in enumerate(targets)])
-            for number in range(len(self.subjects[0].taps.style))
-        ]
-
-    def _style_terms_of(
-        self, network: FeaturePass | DevicePass, at: int, number: int, targets: Sequence[Targets], index: int
-    ) -> list[FeatureTerm]:
+        self, network: FeaturePass | DevicePass | TiledPass, at: int, number: int, targets: Sequence[Targets], index: int
+    ) -> list[Any]:
         """Those of one picture at one layer, one for each of its regions."""
         subject, recipe = self.subjects[at], self.subjects[at].recipe
         module = losses.load("style", recipe.style_loss)
         layer, tensor, weight = subject.taps.style[number]
-        shape = network.features[tensor].shape
+        form = module.PartTerm if isinstance(network, TiledPass) else module.Term
+        shape = network.shapes[tensor]
         return [
-            module.Term(
+            form(
                 layer,
                 tensor,
                 (1, *shape[1:]),
@@ -347,8 +386,8 @@ class Painting:
             for k, region in enumerate(subject.regions)
         ]
 
-    def _picture_terms(self, network: FeaturePass | DevicePass) -> list[PictureTerm]:
-        module, shape = losses.load("picture", "tv"), (1, *network.shape[1:])
+    def _picture_terms(self, whole: Shape) -> list[PictureTerm]:
+        module, shape = losses.load("picture", "tv"), (1, *whole[1:])
         recipes = [subject.recipe for subject in self.subjects]
         if not any(recipe.tv_weight for recipe in recipes):
             return []

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from . import files, headers, tiff
+from . import files, headers, remote, tiff
 from .errors import Error
 
 Array = npt.NDArray[Any]
@@ -90,7 +90,7 @@ def read(source: str | os.PathLike[str] | Array) -> Picture:
     if isinstance(source, np.ndarray):
         return _from_array(source, "the array")
     if isinstance(source, str | os.PathLike):
-        return decode(_contents(source), os.fspath(source))
+        return decode(contents(source), os.fspath(source))
     raise Error(f"a picture must be a path or a NumPy array, got {type(source).__name__}")
 
 
@@ -124,6 +124,15 @@ def write(
         Error: an unknown suffix, a wrong shape, NaN or infinite values, a size that the format cannot hold, or the file
             cannot be written.
     """
+    data = encoded(path, rgb, alpha, depth)
+    with files.atomic(path) as file:
+        file.write(data)
+
+
+def encoded(
+    path: str | os.PathLike[str], rgb: npt.NDArray[np.floating[Any]], alpha: Array | None = None, depth: int = 8
+) -> bytes:
+    """What write() puts into a file of this name; the same arguments and errors, but nothing is written."""
     suffix = Path(path).suffix.lower()
     if suffix not in WRITERS:
         raise Error(f"{path} has suffix {suffix!r}; accepted: {', '.join(WRITERS)}")
@@ -133,9 +142,7 @@ def write(
     planes = _quantised(rgb, steps)[..., ::-1]
     if alpha is not None and writer.alpha:
         planes = np.dstack([planes, _quantised(alpha, steps)])
-    data = _encoded(suffix, np.ascontiguousarray(planes), writer, path)
-    with files.atomic(path) as file:
-        file.write(data)
+    return _encoded(suffix, np.ascontiguousarray(planes), writer, path)
 
 
 def to_uint8(rgb: Array) -> npt.NDArray[np.uint8]:
@@ -191,8 +198,11 @@ def from_batch(batch: Array) -> Floats:
     return np.ascontiguousarray(np.moveaxis(np.asarray(batch[0], np.float32), 0, -1))
 
 
-def _contents(source: str | os.PathLike[str]) -> bytes:
+def contents(source: str | os.PathLike[str]) -> bytes:
+    """The bytes of a picture's file, or of a URL that fsspec knows. Raises Error for what cannot be read."""
     accepted = f"accepted: {headers.accepted()}"
+    if remote.is_url(source):
+        return remote.read(os.fspath(source))
     try:
         with open(source, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode

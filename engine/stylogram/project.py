@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
-from stylogram_export import differentiate
+import onnx
+from onnx import helper
+from stylogram_export import Derivative, differentiate, winograd
 from stylogram_export.network import Network, folded
 
-from .session import Array, flushing, open_session, output_shapes
+from .session import Array, Buffer, flushing, open_session, output_shapes, uses_winograd
 
 Rule = Literal["deconvnet", "guided", "gradient"]
 BUDGET = 2**29  # bytes of activations and gradients at the layers, of all units in one backward pass
@@ -41,22 +43,33 @@ class Projector:
     A picture goes forward once, however many units it is looked at for; what backward needs of it is copied.
     """
 
-    def __init__(self, network: Network, tensor: str, size: int, rule: Rule, most: int = 16, threads: int = 0) -> None:
+    def __init__(
+        self,
+        network: Network,
+        tensor: str,
+        size: int,
+        rule: Rule,
+        most: int = 16,
+        threads: int = 0,
+        convolution: str | None = None,
+    ) -> None:
         """`size`: pictures are (3,size,size); `most`: units in one pass, fewer where their activations are large."""
         model = folded(network, [tensor])
-        one = differentiate(model, [tensor], (1, 3, size, size), rule)
+
+        def derivative(count: int) -> Derivative:
+            made = differentiate(model, [tensor], (count, 3, size, size), rule)
+            return winograd.rewrite(made) if uses_winograd(convolution) else made
+
+        one = derivative(1)
         shapes = output_shapes(one.forward)
         self.slots = max(1, min(most, BUDGET // (8 * sum(int(np.prod(shape)) for shape in shapes.values()))))
-        backward = differentiate(model, [tensor], (self.slots, 3, size, size), rule).backward
+        backward = derivative(self.slots).backward
         self._tensor, self._picture = tensor, one.forward.graph.input[0].name
         self._forward, self._backward = open_session(one.forward, threads), open_session(backward, threads)
         self._names = [value.name for value in one.forward.graph.output]
         # A tensor that mixes pictures and something else in its first axis has a run of rows for each picture.
-        self._saved = {
-            value.name: np.zeros(tuple(d.dim_value for d in value.type.tensor_type.shape.dim), np.float32)
-            for value in backward.graph.input
-        }
-        self._gradient = self._saved.pop(f"gy:{tensor}")
+        self._saved = {value.name: _zeros(value) for value in backward.graph.input}
+        self._gradient: Array = self._saved.pop(f"gy:{tensor}")
 
     def run(self, looked: Iterable[tuple[Array, list[Kept[Tag]]]]) -> Iterator[tuple[Tag, Array]]:
         """For pictures (1,3,s,s), each with what is kept of it: the tags with their projections (3,s,s), in order."""
@@ -72,7 +85,7 @@ class Projector:
         if tags:
             yield from zip(tags, self._back(), strict=False)
 
-    def _features(self, picture: Array) -> dict[str, Array]:
+    def _features(self, picture: Array) -> dict[str, Buffer]:
         """What backward needs of one picture."""
         if not self._saved:
             return {}
@@ -80,7 +93,7 @@ class Projector:
         with flushing():
             return dict(zip(wanted, self._forward.run(wanted, {self._picture: picture}), strict=True))
 
-    def _fill(self, slot: int, made: dict[str, Array], kept: Kept[Tag]) -> None:
+    def _fill(self, slot: int, made: dict[str, Buffer], kept: Kept[Tag]) -> None:
         for name, values in made.items():
             rows = len(values)
             self._saved[name][slot * rows : (slot + 1) * rows] = values
@@ -92,3 +105,8 @@ class Projector:
         with flushing():
             (gx,) = self._backward.run(["gx"], {**self._saved, f"gy:{self._tensor}": self._gradient})
         return np.asarray(gx, np.float32)
+
+
+def _zeros(value: onnx.ValueInfoProto) -> Buffer:
+    kind = value.type.tensor_type
+    return np.zeros(tuple(d.dim_value for d in kind.shape.dim), helper.tensor_dtype_to_np_dtype(kind.elem_type))

@@ -138,13 +138,15 @@ class Seen:
     size: int
     threads: int
     layers: dict[str, str]
+    convolution: str | None = None
     top: dict[str, Top] = field(default_factory=dict)
     histograms: dict[str, Histogram] = field(default_factory=dict)
     positions: dict[str, Ints] = field(default_factory=dict)
 
     def open(self, length: int) -> LayerPass:
         """The forward pass for batches of `length`; what is counted starts at nothing."""
-        made = LayerPass(self.network, self.layers, (length, 3, self.size, self.size), self.threads)
+        seen = (length, 3, self.size, self.size)
+        made = LayerPass(self.network, self.layers, seen, self.threads, self.convolution)
         for layer, shape in made.shapes.items():
             self.top[layer] = Top.empty(shape[0], 1)
             self.histograms[layer] = Histogram.empty()

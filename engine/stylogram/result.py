@@ -43,3 +43,7 @@ class Result:
     def save(self, path: str | Path) -> None:
         """Write the picture: the format by the suffix, 16 bits where the content had them, alpha where it fits."""
         pictures.write(path, self.exact, alpha=self.alpha, depth=self.depth)
+
+    def _repr_png_(self) -> bytes:
+        """How Jupyter shows it: https://ipython.readthedocs.io/en/stable/config/integrating.html."""
+        return pictures.encoded("result.png", self.exact, alpha=self.alpha)

@@ -223,6 +223,23 @@ def _all_ours(derivative: Derivative) -> bool:
     return not _convolves(derivative.forward) and not _convolves(derivative.backward)
 
 
+def pass_bytes(
+    model: onnx.ModelProto, taps: Sequence[str], shape: Shape, convolution: str | None = None
+) -> tuple[int, int]:
+    """What a FeaturePass takes beside its weights: in all, and of that the features at the taps.
+
+    Its arrays, and three of the largest for what backward needs between two layers.
+    """
+    forward = _derivative(model, list(taps), shape, "gradient", convolution).forward
+    kinds = {value.name: value.type.tensor_type.elem_type for value in forward.graph.output}
+    sizes = {
+        name: math.prod(dims) * helper.tensor_dtype_to_np_dtype(kinds[name]).itemsize
+        for name, dims in output_shapes(forward).items()
+    }
+    at_taps, pictures = sum(sizes[tap] for tap in taps), 2 * 4 * math.prod(shape)
+    return sum(sizes.values()) + at_taps + pictures + 3 * max(sizes.values()), at_taps
+
+
 class FeaturePass:
     """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps.
 
@@ -262,6 +279,11 @@ class FeaturePass:
         if largest:
             reserve(largest)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """(N,C,h,w) of each tap."""
+        return {tap: array.shape for tap, array in self.features.items()}
+
     def forward(self) -> None:
         """picture -> features."""
         for part in self._forward:
@@ -272,19 +294,45 @@ class FeaturePass:
         self._backward.run()
 
 
+class Extractor:
+    """The features at some taps of pictures of one shape, one after the other: forward alone, for targets.
+
+    `picture` (N,3,H,W) is what forward() reads, `features[tap]` (N,C,h,w) what it writes.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        taps: Sequence[str],
+        shape: Shape,
+        *,
+        threads: int = 0,
+        convolution: str | None = None,
+    ) -> None:
+        ours = uses_winograd(convolution)
+        part = specialise(cut(model, list(taps)), shape)
+        if ours:
+            part = winograd.rewrite_forward(part)
+        # Into arrays of our own: what ONNX Runtime allocates for its outputs would stay in its arena.
+        arrays = output_arrays(part)
+        self.picture = aligned(shape)
+        self.features = {tap: arrays[tap] for tap in taps}
+        self._bound = _Bound(part, {part.graph.input[0].name: self.picture, **arrays}, threads)
+
+    def forward(self) -> None:
+        """picture -> features. The arena then returns what it does not use."""
+        self._bound.run(shrink=True)
+
+
 def features_of(
     model: onnx.ModelProto, taps: Sequence[str], picture: Array, threads: int = 0, convolution: str | None = None
 ) -> dict[str, Array]:
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once: for targets."""
-    ours = uses_winograd(convolution)
-    part = specialise(cut(model, list(taps)), picture.shape)
-    if ours:
-        part = winograd.rewrite_forward(part)
-    # Into arrays of our own: what ONNX Runtime allocates for its outputs would stay in its arena.
-    arrays = output_arrays(part)
-    source = part.graph.input[0].name
-    bound = _Bound(part, {source: np.ascontiguousarray(picture, np.float32), **arrays}, threads)
-    bound.run(shrink=True)
-    del bound, part
+    count, channels, height, width = picture.shape
+    made = Extractor(model, taps, (count, channels, height, width), threads=threads, convolution=convolution)
+    made.picture[:] = picture
+    made.forward()
+    features = made.features
+    del made
     give_back()
-    return {tap: arrays[tap] for tap in taps}
+    return features

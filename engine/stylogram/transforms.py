@@ -168,9 +168,10 @@ class ViewedPass(FeaturePass):
         *,
         canvas: tuple[int, int] | None = None,
         threads: int = 0,
+        convolution: str | None = None,
     ) -> None:
         self._canvas_size = canvas or shape[2:]
-        super().__init__(model, taps, (*shape[:2], *self._canvas_size), threads=threads)
+        super().__init__(model, taps, (*shape[:2], *self._canvas_size), threads=threads, convolution=convolution)
         self._seen, self._on_seen = self.picture, self.gradient
         self._views, self._rng = views, rng
         self._view: Transform = Roll(0, 0)

@@ -288,15 +288,20 @@ def export(
     shape: Sequence[int | None],
     directory: str | Path,
     relu: str = "gradient",
+    *,
+    convolution: str = "direct",
+    details: Mapping[str, str] | None = None,
 ) -> tuple[Path, Path]:
     """Write `forward.onnx` and `backward.onnx` for these layers and this shape into `directory`, for other programs.
 
     `relu`: the rule of differentiate(). Both take RGB in [0,1] (`stylogram.preprocess` says unit). `stylogram.taps`
     maps the layers to the forward outputs T, whose gradients backward takes as `gy:T`; `stylogram.saved` lists the
-    tensors that go from one to the other. The directory is made if its parent is there. Returns the two paths. Raises
-    Error for a layer that is not there.
+    tensors that go from one to the other; `stylogram.pair` is the same in both files and different in every other pair;
+    `details` are written as `stylogram.<key>`. `convolution`: "winograd" puts the library's own op in, of which a
+    closed shape is asked; "direct" is standard ONNX. The directory is made if its parent is there. Returns the two
+    paths. Raises Error for a layer that is not there.
     """
-    from .backward import differentiate  # the rules are only needed here
+    from .pairing import derivative_of, identity  # the rules are only needed here
 
     directory = Path(directory)
     chosen = {tap: network.layers.tensor(tap) for tap in taps}
@@ -305,19 +310,25 @@ def export(
     if not directory.is_dir() and not directory.parent.is_dir():
         raise Error(f"cannot make the directory {directory}: {directory.parent} is not a directory")
     tensors = list(dict.fromkeys(chosen.values()))
-    derivative = differentiate(folded(network, tensors), tensors, tuple(shape), relu)
+    derivative = derivative_of(folded(network, tensors), tensors, tuple(shape), relu, convolution)
     try:
         directory.mkdir(exist_ok=True)
     except OSError as error:
         raise Error(f"cannot make the directory {directory}: {error.strerror}") from error
     paths = (directory / "forward.onnx", directory / "backward.onnx")
+    models = (derivative.forward, derivative.backward)
+    for model in models:
+        _describe_in(
+            model,
+            preprocess=PREPROCESS["unit"].to_json(),
+            taps=json.dumps(chosen),
+            saved=json.dumps(derivative.saved),
+            relu=relu,
+            **(details or {}),
+        )
+    pair = identity(models)
     with _written(paths) as temporaries:
-        for model, temporary in zip((derivative.forward, derivative.backward), temporaries, strict=True):
-            _describe_in(
-                model,
-                preprocess=PREPROCESS["unit"].to_json(),
-                taps=json.dumps(chosen),
-                saved=json.dumps(derivative.saved),
-            )
+        for model, temporary in zip(models, temporaries, strict=True):
+            _describe_in(model, pair=pair)
             temporary.write_bytes(model.SerializeToString())
     return paths

@@ -66,7 +66,9 @@ def loss(weights: dict[str, Array], rgb: Array, content: Array, style: Array) ->
 
 
 def make(weights: dict[str, Array], mode: str) -> Any:
-    return baseline.Baseline(weights, picture(1), picture(2), mode=mode, threads=1, loss_weights=(2.0, 3.0, 5.0))
+    return baseline.Baseline(
+        baseline.vgg19(weights), picture(1), picture(2), mode=mode, threads=1, loss_weights=(2.0, 3.0, 5.0)
+    )
 
 
 @pytest.mark.parametrize("mode", ["contiguous", "channels_last"])

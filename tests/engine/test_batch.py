@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 import stylogram
-from engine.batches import ARGUMENTS, FAST, STEP, four, furnish, jobs, lines, rgb
+from engine.batches import ARGUMENTS, FAST, STEP, four, jobs, lines, rgb
 from stylogram import pictures
 from stylogram.batching import memory, shared
 from stylogram.cli import main
@@ -14,14 +14,6 @@ from stylogram.session import FeaturePass
 from stylogram_export.network import save
 
 from engine import nets
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    furnish(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
 
 # -- each what it gets alone -------------------------------------------------------------------------------------------
 

@@ -4,29 +4,21 @@ import numpy as np
 import pytest
 from stylogram.driver import Diverged, Driver, Stage
 
+from engine import fakes
 
-class Slopes:
-    """L_i = exp(-r_i t) for the t-th evaluation; the picture is t, its gradient 0. `spoil` changes the totals."""
+
+class Slopes(fakes.Objective):
+    """L_i = exp(-r_i t) for the t-th evaluation; the picture is t, its gradient 0."""
+
+    name = "slope"
 
     def __init__(self, rates, spoil=None):
-        self.rates, self.spoil = np.array(rates), spoil
-        self.picture = np.zeros((len(rates), 3, 4, 5), np.float32)
-        self.gradient = np.zeros_like(self.picture)
-        self.total = np.zeros(len(rates))
-        self.evaluations = 0
+        super().__init__(len(rates), spoil)
+        self.rates = np.array(rates)
 
-    def evaluate(self):
+    def measure(self):
         self.picture[:] = self.evaluations
         self.total[:] = np.exp(-self.rates * self.evaluations)
-        if self.spoil:
-            self.spoil(self)
-        self.evaluations += 1
-
-    def finite(self):
-        return bool(np.isfinite(self.total).all() and np.isfinite(self.gradient).all())
-
-    def terms(self):
-        return {"slope": float(self.total.mean())}
 
 
 class Still:

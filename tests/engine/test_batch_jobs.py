@@ -66,7 +66,7 @@ BAD = [
     ("jobs.csv", " \n\n", "jobs.csv is empty"),
     ("jobs.csv", HEAD, "jobs.csv has no jobs"),
     ("jobs.csv", "content,output\na,b.png\n", "there is no column 'style'; accepted: a header with content and style"),
-    ("jobs.csv", "content,stile\na,b\n", "unknown column 'stile'; accepted: style"),
+    ("jobs.csv", "content,stlye\na,b\n", "unknown column 'stlye'; accepted: style"),
     ("jobs.csv", "content,style,size,size\na,b,1,1\n", "column 'size' is there twice"),
     ("jobs.csv", HEAD + "a,b,c.png,64,5\n", "row 1 (line 2): 5 cells; accepted: 4"),
     ("jobs.csv", HEAD + 'a,"b,c.png,64\n', "unexpected end of data"),

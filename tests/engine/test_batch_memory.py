@@ -3,18 +3,11 @@
 import numpy as np
 import pytest
 import stylogram
-from engine.batches import FAST, STEP, four, furnish, jobs, lines, rgb
+from engine.batches import FAST, STEP, four, jobs, lines, rgb
 from stylogram import batching
 from stylogram.batching import memory, shared
 from stylogram.errors import Error
 from stylogram.session import FeaturePass
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    furnish(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 class Scarce(FeaturePass):

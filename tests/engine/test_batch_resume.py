@@ -6,16 +6,9 @@ import json
 
 import pytest
 import stylogram
-from engine.batches import ARGUMENTS, FAST, four, furnish, jobs, lines
+from engine.batches import ARGUMENTS, FAST, four, jobs, lines
 from stylogram import files
 from stylogram.cli import main
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    furnish(tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def test_what_is_done_is_not_done_again_unless_the_job_changed_or_the_picture_is_gone(here):
@@ -137,3 +130,13 @@ def test_progress_counts_up_to_all(here):
     assert max(work) == work[-1] == 4
     assert seen[-1].left == 0
     assert seen[-1].an_hour == pytest.approx(3600 * 3 / seen[-1].seconds)
+
+
+def test_an_output_that_is_one_of_the_inputs_by_a_link(here):
+    (here / "out").mkdir()
+    (here / "out/0.png").hardlink_to(here / "c0.png")
+    before = (here / "c0.png").read_bytes()
+    made = stylogram.batch(four(here), output="out", **FAST)
+    assert (made.done, made.failures[0][0]) == (3, "row 1 (line 1)")
+    assert "the output 0.png is one of the inputs" in made.failures[0][1]
+    assert (here / "c0.png").read_bytes() == before

@@ -67,9 +67,10 @@ def here(tmp_path, monkeypatch):
 SMALL = {"network": "net.onnx", "size": 32, "batch": 4}
 
 
-def test_maxima_against_a_brute_force_pass(here):
+@pytest.mark.parametrize("batch", [4, 3])
+def test_maxima_against_a_brute_force_pass(here, batch):
     """Every picture alone through the forward graph: the same nine, the same places, the same values."""
-    report = deconvnet("pics", output="out", layer="conv2_1", **SMALL)
+    report = deconvnet("pics", output="out", layer="conv2_1", **{**SMALL, "batch": batch})
     found = json.loads((here / "out" / "maxima.json").read_text())
     assert report.page == Path("out/index.html")
     folder = Folder.scan("pics")

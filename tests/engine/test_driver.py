@@ -9,29 +9,20 @@ from stylogram.driver import run as drive
 from stylogram.optimise import Settings
 from stylogram.result import Result
 
+from engine import fakes
 
-class Parabola:
-    """½‖x − 1‖² for N pictures; `spoil` changes the total after an evaluation."""
+
+class Parabola(fakes.Objective):
+    """½‖x − 1‖² for N pictures."""
+
+    name = "parabola"
 
     def __init__(self, n=2, spoil=None, start=0.0):
-        self.picture = np.full((n, 3, 4, 5), start, np.float32)
-        self.gradient = np.zeros_like(self.picture)
-        self.total = np.zeros(n)
-        self.evaluations = 0
-        self.spoil = spoil
+        super().__init__(n, spoil, start)
 
-    def evaluate(self):
+    def measure(self):
         np.subtract(self.picture, 1, out=self.gradient)
         self.total[:] = 0.5 * (self.gradient.astype(np.float64) ** 2).sum(axis=(1, 2, 3))
-        if self.spoil:
-            self.spoil(self)
-        self.evaluations += 1
-
-    def finite(self):
-        return bool(np.isfinite(self.total).all() and np.isfinite(self.gradient).all())
-
-    def terms(self):
-        return {"parabola": float(self.total.mean())}
 
 
 class Descent:

@@ -17,17 +17,6 @@ from stylogram_training.network import Body, Heads, Statistics, convolutions
 from stylogram_training.train import Crops, Training
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    part, dataset.PART = dataset.PART, 8
-    try:
-        dataset.make(folder, scenes=16, classes=12, draws=1, workers=1, seed=0)
-    finally:
-        dataset.PART = part
-    return folder
-
-
 def options(data: Path, out: Path, epochs: int = 2) -> argparse.Namespace:
     out.mkdir(exist_ok=True)
     return argparse.Namespace(data=data, out=out, epochs=epochs, steps=2, batch=12, rate=2e-3, seed=0, device="cpu")

@@ -17,11 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .network import Body, Heads
+from .filters import first_filters
+from .network import FIRST, WIDTHS, Body, Heads
 
 KEPT = (1, 2, 5, 10, 20, 30, 40, 64)
 CROP = 96
 LABEL = 4  # pixels a label
+SLOWLY = 0.02  # of the rate: of the first filters, which begin as what they are to be
+PATCHES = 40_000  # for them, from LOOKED crops
+LOOKED = 512
 
 
 class Crops:
@@ -77,21 +81,32 @@ class Training:
         self.body = Body().to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.heads = Heads(len(self.crops.facts["classes"])).to(self.device)
         parameters = [*self.body.parameters(), *self.heads.parameters()]
-        self.optimiser = torch.optim.AdamW(parameters, given.rate, weight_decay=0.02)
+        first = self.body.conv1_1.weight
+        groups = [{"params": [first], "share": SLOWLY}, {"params": parameters[1:], "share": 1.0}]
+        self.optimiser = torch.optim.AdamW(groups, given.rate, weight_decay=0.02)
         self.parameters: list[nn.Parameter] = parameters
         self.epoch = 0
         self.seconds = 0.0
         self.steps = 0
         self._resume()
 
+    def _begin(self) -> None:
+        """The first filters are components of the pictures, not noise."""
+        looked = self.crops.batch(3 * 10**6, LOOKED)[0].numpy()
+        filters = first_filters(looked, WIDTHS[0][0], FIRST, PATCHES, self.given.seed)
+        with torch.no_grad():
+            self.body.conv1_1.weight.copy_(filters)
+
     def _resume(self) -> None:
         file = self.given.out / "state.pt"
-        if file.exists():
-            state = torch.load(file, map_location=self.device, weights_only=True)
-            self.body.load_state_dict(state["body"])
-            self.heads.load_state_dict(state["heads"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.epoch, self.seconds, self.steps = state["epoch"], state["seconds"], state["steps"]
+        if not file.exists():
+            self._begin()
+            return
+        state = torch.load(file, map_location=self.device, weights_only=True)
+        self.body.load_state_dict(state["body"])
+        self.heads.load_state_dict(state["heads"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch, self.seconds, self.steps = state["epoch"], state["seconds"], state["steps"]
 
     def save(self) -> None:
         """After an epoch, under temporary names that are then changed."""
@@ -127,7 +142,7 @@ class Training:
         """A cosine's arch (Smith and Topin 2017): up to the full rate in the first twentieth, then down to nothing."""
         share = min(done / 0.05, 1) if done < 0.05 else (1 + math.cos(math.pi * (done - 0.05) / 0.95)) / 2
         for group in self.optimiser.param_groups:
-            group["lr"] = self.given.rate * max(share, 0.01)
+            group["lr"] = self.given.rate * group["share"] * max(share, 0.01)
 
     def _step(self) -> dict[str, float]:
         x, labels = self.crops.batch(self.steps, self.given.batch)

@@ -1,35 +1,46 @@
 """Batch: many pictures, those of equal shape and network optimised together, and none of them twice."""
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import memory, remote
 from ..errors import Error
 from ..options import checked
 from ..tasks.stylize import Options
-from . import memory, rows
+from . import rows
+from .cluster import Cluster
+from .connection import connected
 from .jobs import FIELDS, Job, Reader, pairs
 from .ledger import Ledger
+from .outputs import Outputs, outputs
 from .progress import Callback, Progress, Tally
 from .runner import Runner
 from .shared import Shared
+from .writer import Ended, Sink, Writer
 
-__all__ = ["Progress", "Summary", "batch"]
+__all__ = ["Progress", "Summary", "batch", "memory"]
 MOST = 4096  # pictures at once that may be asked for
+MOST_WORKERS = 65536
 
 Jobs = str | Path | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """`done` pictures were made and `kept` were there from before; `failures` are jobs and why. `results`: the file."""
+    """`done` pictures were made and `kept` were there from before; `failures` are jobs and why.
+
+    `results`: the file of lines, a URL if the pictures went to one.
+    """
 
     done: int
     kept: int
     failures: tuple[tuple[str, str], ...]
     seconds: float
-    results: Path
+    results: str | Path
 
 
 def batch(
@@ -39,6 +50,8 @@ def batch(
     content: str | Path | None = None,
     style: str | Path | None = None,
     batch: int | str = "auto",
+    ray: str | None = None,
+    workers: int | str | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> Summary:
@@ -48,7 +61,10 @@ def batch(
     picture is to have another name, and any option of stylize. Without `jobs`, every picture of the folder `content` is
     made in every style of the folder `style`. `options` are stylize's, for jobs that do not say otherwise. `batch`:
     pictures that are optimised together, or "auto", by memory. `callback` is given a Progress after every iteration, by
-    several threads, one at a time.
+    several threads, one at a time. Files and `output` may be URLs that fsspec knows.
+
+    `ray`: "auto" or the address of a Ray cluster, on which `workers` paint, as many as there is room for if not given,
+    each with `threads` processors. `callback` is given a Progress twice a second and worker then.
 
     A job whose picture cannot be read, whose loss is no number or whose picture cannot be written fails alone. What was
     done in that directory before is not done again. Raises Error for a row or option that is wrong, before anything is
@@ -56,24 +72,26 @@ def batch(
     """
     if callback is not None and not callable(callback):
         raise Error(f"callback: a function of one Progress is accepted, got {callback!r}")
-    together = _together(batch)
+    together, workers = _together(batch), _workers(workers, ray)
     free = memory.available()
     shared = Shared(memory.SHARE * free)
     defaults = checked(Options, options)
     if "network" in options:
         shared.check(defaults)
-    all_jobs = _jobs(jobs, Path(output), content, style, options, shared)
-    ledger = Ledger(Path(output))
-    try:
+    all_jobs = _jobs(jobs, output, content, style, options, shared)
+    with ExitStack() as around:
+        cluster = around.enter_context(connected(ray)) if ray is not None else None
+        ledger = around.enter_context(closing(Ledger(outputs(output))))
         missing = [job for job in all_jobs if not ledger.has(job)]
-        ledger.sweep(missing)
-        kept = len(all_jobs) - len(missing)
-        tally = Tally(len(all_jobs), kept, callback)
-        if missing:
-            Runner(_by_network(missing, shared), ledger, shared, together, free, tally).run()
-        return Summary(tally.done, kept, tuple(tally.failures), tally.seconds, ledger.path)
-    finally:
-        ledger.close()
+        ledger.outputs.sweep(missing)
+        tally = Tally(len(all_jobs), len(all_jobs) - len(missing), callback)
+        writer = Writer(ledger, tally.ended, depth=2 * memory.MOST)
+        to_make = _by_network(_apart(missing, ledger.outputs, writer), shared)
+        if cluster is None:
+            Runner(to_make, shared, together, free, tally, writer).run()
+        else:
+            Cluster(cluster, workers, to_make, shared, together, tally, writer).run()
+        return Summary(tally.done, tally.kept, tuple(tally.failures), tally.seconds, ledger.outputs.results)
 
 
 def _together(given: int | str) -> int | None:
@@ -91,7 +109,7 @@ def _together(given: int | str) -> int | None:
 
 def _jobs(
     jobs: Jobs | None,
-    output: Path,
+    output: str | Path,
     content: str | Path | None,
     style: str | Path | None,
     options: dict[str, Any],
@@ -103,13 +121,40 @@ def _jobs(
         if content is None or style is None:
             missing = "content" if content is None else "style"
             raise Error(f"{missing}: a folder of contents and one of styles are accepted, got no {missing}")
-        return Reader(output, Path(), options, shared.check).jobs("pairs", pairs(content, style))
+        return Reader(output, "", options, shared.check).jobs("pairs", pairs(content, style))
     if isinstance(jobs, str | Path):
-        path = Path(jobs)
-        return Reader(output, path.parent, options, shared.check).jobs(str(path), rows.read(path, FIELDS))
+        path = remote.plain(str(jobs))
+        return Reader(output, os.path.dirname(path), options, shared.check).jobs(path, rows.read(path, FIELDS))
     if not isinstance(jobs, list | tuple):
         raise Error(f"jobs: a file or a list of mappings is accepted, got {type(jobs).__name__}")
-    return Reader(output, Path(), options, shared.check).jobs("jobs", rows.given(jobs))
+    return Reader(output, "", options, shared.check).jobs("jobs", rows.given(jobs))
+
+
+def _workers(workers: int | str | None, ray: str | None) -> int | None:
+    """How many; None to choose."""
+    if workers is None:
+        return None
+    if ray is None:
+        raise Error("workers: accepted together with ray only")
+    try:
+        count = int(workers) if isinstance(workers, str) else workers
+    except ValueError:
+        count = 0
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_WORKERS:
+        raise Error(f"workers: a number from 1 to {MOST_WORKERS} is accepted, got {workers!r}")
+    return count
+
+
+def _apart(jobs: Sequence[Job], where: Outputs, sink: Sink) -> list[Job]:
+    """The jobs whose output is none of their inputs; the others fail."""
+    fine: list[Job] = []
+    for job in jobs:
+        if where.read_by(job):
+            problem = f"the output {job.output} is one of the inputs; accepted: another name"
+            sink.put(Ended(job, None, None, 0.0, problem))
+        else:
+            fine.append(job)
+    return fine
 
 
 def _by_network(jobs: Sequence[Job], shared: Shared) -> list[Job]:

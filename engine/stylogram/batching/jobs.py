@@ -1,12 +1,14 @@
 """Jobs: the pictures that a batch makes, from a file of rows or from every pair of two folders.
 
 All rows are checked before anything runs: what is wrong is one line that names the row, the field, what was got and
-what is accepted. Relative paths are relative to the file; outputs are below the batch's own directory.
+what is accepted. Relative paths are relative to the file; outputs are below the batch's own directory. Any of them may
+be a URL that fsspec knows.
 """
 
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 from stylogram_export.network import Network
 
-from .. import pictures, zoo
+from .. import pictures, remote, zoo
 from ..errors import Error, one_of
 from ..folder import Folder
 from ..options import checked
@@ -46,9 +48,9 @@ class Job:
 class Reader:
     """Makes jobs of rows. `defaults` are options for every row, `base` is where relative paths begin."""
 
-    def __init__(self, directory: Path, base: Path, defaults: Mapping[str, Any], check: Check) -> None:
-        self._root = os.path.abspath(directory)
-        self._base = os.path.abspath(base)
+    def __init__(self, directory: str | Path, base: str | Path, defaults: Mapping[str, Any], check: Check) -> None:
+        self._root = anchored(directory)
+        self._base = anchored(base)
         self._defaults = dict(defaults)
         self._check = check
         self._options: dict[str, tuple[Options, str]] = {}
@@ -85,7 +87,7 @@ class Reader:
         if before is not row.place:
             named = "" if given is not None else " (made from content and style)"
             raise Error(f"output: {output!r}{named} is also that of {before}; accepted: a name of its own for each row")
-        paths = tuple(os.path.normpath(os.path.join(self._base, path)) for path in (content, *styles))
+        paths = tuple(remote.joined(self._base, path) for path in (content, *styles))
         for path in paths:
             self._sources.setdefault(path, row.place)
         told = "\0".join((content, *styles, output, digest)).encode("utf-8", "surrogatepass")
@@ -127,16 +129,14 @@ class Reader:
         return value if isinstance(value, str) and value in kept else self._from_base(value)
 
     def _from_base(self, value: Any) -> Any:
-        return os.path.join(self._base, value) if isinstance(value, str | os.PathLike) else value
+        return remote.joined(self._base, os.fspath(value)) if isinstance(value, str | os.PathLike) else value
 
     def _inside(self, output: Any) -> str:
         """`output` relative to the batch's directory."""
         if not isinstance(output, str) or "\0" in output:
             raise Error(f"output: the name of a file is accepted, got {output!r}")
-        below = os.path.normpath(output)
-        if os.path.isabs(below):
-            below = os.path.relpath(below, self._root)
-        if below == os.pardir or below.startswith(os.pardir + os.sep):
+        below = self._below(remote.plain(output))
+        if remote.is_url(below) or below == os.pardir or below.startswith((os.pardir + os.sep, os.sep)):
             raise Error(f"output: {output!r} is a path outside; accepted: a file below the batch's directory")
         suffix = os.path.splitext(below)[1].lower()
         if suffix not in pictures.WRITERS:
@@ -145,15 +145,28 @@ class Reader:
             raise Error(f"output: a name of over {LONGEST} bytes, {below[:40]!r}...; accepted: a shorter one")
         return below
 
+    def _below(self, output: str) -> str:
+        """From the batch's directory on."""
+        if remote.is_url(output) or remote.is_url(self._root):
+            return remote.normal(output).removeprefix(remote.normal(self._root) + "/")
+        below = os.path.normpath(output)
+        return os.path.relpath(below, self._root) if os.path.isabs(below) else below
+
     def _overwritten(self) -> Iterator[str]:
         """Outputs over a picture that some job reads."""
         for output, place in self._outputs.items():
-            reader = self._sources.get(os.path.join(self._root, output))
+            reader = self._sources.get(remote.joined(self._root, output))
             if reader is not None:
                 yield f"{place}: output: {output!r} is a picture that {reader} reads; accepted: another name"
 
 
 _PATHS = ("init", "mask", "network")
+
+
+def anchored(path: str | os.PathLike[str]) -> str:
+    """An absolute path; a URL as it is."""
+    path = remote.plain(os.fspath(path))
+    return path if remote.is_url(path) else os.path.abspath(path)
 
 
 def _missing(value: Any) -> bool:
@@ -229,16 +242,38 @@ def pairs(content: str | Path, style: str | Path) -> Iterator[Row]:
 
 def _found(field: str, source: str | Path) -> dict[str, str]:
     """Pictures by a name that is theirs alone: the path in the folder, without suffix unless two differ in it alone."""
-    path = Path(source)
-    if path.is_file():
-        return {path.stem: os.path.abspath(path)}
+    root = anchored(source)
+    if not remote.is_url(root) and os.path.isfile(root):
+        return {_stem(root): root}
+    paths = _below_url(field, root) if remote.is_url(root) else _below_folder(field, source)
+    if paths == [""]:  # a file
+        return {_stem(root): root}
+    bare = Counter(os.path.splitext(path)[0] for path in paths)
+    names = [short if bare[short := os.path.splitext(path)[0]] == 1 else path for path in paths]
+    return {name.replace("/", "_"): remote.joined(root, path) for name, path in zip(names, paths, strict=True)}
+
+
+def _below_folder(field: str, source: str | Path) -> Sequence[str]:
     try:
-        folder = Folder.scan(path)
+        return Folder.scan(remote.plain(os.fspath(source))).names
     except Error as problem:
         raise Error(str(problem).replace("pictures: ", f"{field}: ", 1)) from None
-    bare = [os.path.splitext(name)[0] for name in folder.names]
-    names = [short if bare.count(short) == 1 else name for short, name in zip(bare, folder.names, strict=True)]
-    return {
-        name.replace("/", "_"): os.path.abspath(folder.root / path)
-        for name, path in zip(names, folder.names, strict=True)
-    }
+
+
+def _below_url(field: str, url: str) -> Sequence[str]:
+    """Every picture below a URL; `""` alone if it is one itself. Hidden ones are left out, as Folder does."""
+    found = [
+        name
+        for name in remote.listed(url)
+        if os.path.splitext(name)[1].lower() in pictures.WRITERS and not any(map(_is_hidden, name.split("/")))
+    ]
+    if found:
+        return found
+    if os.path.splitext(url)[1].lower() in pictures.WRITERS and remote.exists(url):
+        return [""]
+    suffixes = ", ".join(pictures.WRITERS)
+    raise Error(f"{field}: no picture below {url}; files that end in {suffixes} are accepted")
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".")

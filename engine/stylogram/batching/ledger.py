@@ -1,14 +1,13 @@
-"""The ledger: DIR/results.jsonl, a line for each job that ended, on the disk before the next one counts as done.
+"""The ledger: results.jsonl, a line for each job that ended, on the disk before the next one counts as done.
 
 A job is done if its last good line has the same digest and its output is there. So a batch that was killed goes on with
-what is missing: the picture is renamed into place first, the line follows; a line cut short is taken off.
+what is missing: the picture is in its place first, the line follows; a line cut short is taken off.
 """
 
 import json
 import os
-import re
 import sys
-from collections.abc import Iterable
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -16,34 +15,37 @@ from typing import IO, Any
 from ..errors import Error
 from ..files import reason
 from .jobs import Job
+from .outputs import Outputs
 
-NAME = "results.jsonl"
+EVERY = 30.0  # seconds between two copies of the ledger to a URL
 
 
 class Ledger:
-    """Open for one process at a time. `done` are the digests by output."""
+    """Open for one process at a time."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.path = directory / NAME
+    def __init__(self, outputs: Outputs) -> None:
+        self.outputs = outputs
+        outputs.prepare()
+        self._path: Path = outputs.ledger
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = self.path.open("a+b")
+            self._file: IO[bytes] = self._path.open("a+b")
         except OSError as problem:
-            raise Error(f"{self.path} cannot be written: {reason(problem)}; accepted: a writable directory") from None
+            raise Error(f"{self._path} cannot be written: {reason(problem)}; accepted: a writable directory") from None
         try:
             self._lock()
+            self._take_over(outputs.earlier())
             self._done = self._read()
+            self._publish()
         except BaseException:
             self._file.close()
             raise
 
     def has(self, job: Job) -> bool:
         """Whether a job is done."""
-        return self._done.get(job.output) == job.digest and (self.directory / job.output).is_file()
+        return self._done.get(job.output) == job.digest and self.outputs.has(job.output)
 
-    def add(self, job: Job, loss: float | None, seconds: float, error: str | None) -> None:
-        """A line for a job that ended. Raises Error when the system does not take it."""
+    def add(self, job: Job, loss: float | None, seconds: float, error: str | None, worker: str | None = None) -> None:
+        """A line for a job that ended; `worker`: who made it, if not this process. Raises Error where it is refused."""
         row = {
             "output": job.output,
             "content": job.content,
@@ -53,31 +55,41 @@ class Ledger:
             "error": error,
             "job": job.digest,
         }
+        if worker is not None:
+            row["worker"] = worker
         try:
             self._file.write(json.dumps(row).encode() + b"\n")
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as problem:
-            raise Error(f"{self.path} cannot be written: {reason(problem)}") from problem
+            raise Error(f"{self._path} cannot be written: {reason(problem)}") from problem
         if error is None:
             self._done[job.output] = job.digest
+        if time.monotonic() - self._published >= EVERY:
+            with suppress(Error):  # a connection that is away for a moment; what matters is here
+                self._publish()
 
     def close(self) -> None:
+        """Raises Error where the last lines cannot be copied to the URL that the pictures go to."""
         with suppress(OSError):  # a line that the full disk did not take is flushed once more
             self._file.close()
+        self._publish()
 
-    def sweep(self, jobs: Iterable[Job]) -> None:
-        """Remove what a killed process left of outputs half-written: files.atomic's hidden files."""
-        names: dict[str, set[str]] = {}
-        for job in jobs:
-            folder, name = os.path.split(job.output)
-            names.setdefault(folder, set()).add(name[:40])
-        for folder, own in names.items():
-            where = self.directory / folder
-            for found in os.listdir(where) if where.is_dir() else ():
-                match = _HIDDEN.fullmatch(found)
-                if match and match[1] in own:
-                    (where / found).unlink(missing_ok=True)
+    def _publish(self) -> None:
+        self._published = time.monotonic()
+        self.outputs.publish()
+
+    def _take_over(self, published: bytes) -> None:
+        """Add the lines that another machine has written."""
+        if not published:
+            return
+        self._file.seek(0)
+        own = self._file.read()
+        if not own.endswith(b"\n"):
+            self._file.truncate(own.rfind(b"\n") + 1)
+        known = set(own.splitlines())
+        self._file.writelines(line + b"\n" for line in published.splitlines() if line not in known)
+        self._file.flush()
 
     def _read(self) -> dict[str, str]:
         self._file.seek(0)
@@ -89,7 +101,7 @@ class Ledger:
         for number, line in enumerate(data[:whole].splitlines(), 1):
             row = _entry(line)
             if row is None:
-                raise Error(f"{self.path}, line {number} is none of a batch's; accepted: another directory")
+                raise Error(f"{self._path}, line {number} is none of a batch's; accepted: another directory")
             if row.get("error") is None:
                 done[str(row["output"])] = str(row["job"])
         return done
@@ -106,10 +118,8 @@ class Ledger:
 
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Error(f"{self.directory}: another batch is writing there; accepted: a directory of its own") from None
-
-
-_HIDDEN = re.compile(r"\.(.{1,40})\.[0-9a-f]{12}", re.DOTALL)
+            name = self.outputs.name
+            raise Error(f"{name}: another batch is writing there; accepted: a directory of its own") from None
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ class Tally:
     def __init__(self, total: int, kept: int, callback: Callback | None) -> None:
         self.failures: list[tuple[str, str]] = []  # place of the job, and why
         self.done = 0
-        self._total, self._kept, self._callback = total, kept, callback
+        self._total, self.kept, self._callback = total, kept, callback
         self._running: dict[int, float] = {}
         self._started = time.perf_counter()
         self._lock = threading.RLock()
@@ -76,5 +76,5 @@ class Tally:
         if self._callback is not None:
             running = sum(self._running.values())
             self._callback(
-                Progress(self._total, self._kept, self.done, len(self.failures), running, self.seconds, ended)
+                Progress(self._total, self.kept, self.done, len(self.failures), running, self.seconds, ended)
             )

@@ -3,11 +3,13 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import remote
 from ..errors import Error, one_of
 from ..files import reason
 
@@ -20,24 +22,26 @@ class Row:
     values: Mapping[str, Any]
 
 
-def read(path: Path, fields: Iterable[str]) -> list[Row]:
-    """The rows of a file. Rows count from 1, the header is none; empty lines are none either.
+def read(path: str | Path, fields: Iterable[str]) -> list[Row]:
+    """The rows of a file, which may be at a URL. Rows count from 1, the header is none; empty lines are none either.
 
     Raises Error: no such file, not UTF-8, another suffix, a header without content or style or with an unknown column,
     a row of too many cells, a line that is no JSON object.
     """
-    suffix = path.suffix.lower()
+    name = str(path)
+    suffix = os.path.splitext(name)[1].lower()
     if suffix not in FORMATS:
         raise Error(f"{path} has suffix {suffix!r}; accepted: {', '.join(FORMATS)}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = remote.read(name) if remote.is_url(name) else Path(remote.plain(name)).read_bytes()
+        text = data.decode("utf-8-sig")
     except OSError as problem:
         raise Error(f"{path} cannot be read: {reason(problem)}; accepted: a jobs file") from None
     except UnicodeDecodeError as problem:
         raise Error(f"{path} is not UTF-8 (byte {problem.start}); accepted: a jobs file in UTF-8") from None
     if not text.strip():
         raise Error(f"{path} is empty; accepted: a row for each picture, with content and style")
-    return list(FORMATS[suffix](path, text, tuple(fields)))
+    return list(FORMATS[suffix](name, text, tuple(fields)))
 
 
 def given(rows: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
@@ -52,7 +56,7 @@ def _field(name: Any) -> str:
     return str(name).strip().replace("-", "_")
 
 
-def _csv(path: Path, text: str, fields: tuple[str, ...]) -> Iterator[Row]:
+def _csv(path: str, text: str, fields: tuple[str, ...]) -> Iterator[Row]:
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = [_field(name) for name in next(lines, [])]
@@ -70,7 +74,7 @@ def _csv(path: Path, text: str, fields: tuple[str, ...]) -> Iterator[Row]:
         raise Error(f"{path}, line {lines.line_num}: {problem}; accepted: cells separated by commas") from None
 
 
-def _check_header(path: Path, header: list[str], fields: tuple[str, ...]) -> None:
+def _check_header(path: str, header: list[str], fields: tuple[str, ...]) -> None:
     for name in header:
         if name not in fields:
             raise Error(f"{path}: {one_of('column', name, fields)}")
@@ -81,7 +85,7 @@ def _check_header(path: Path, header: list[str], fields: tuple[str, ...]) -> Non
             raise Error(f"{path}: there is no column {name!r}; accepted: a header with content and style, got {header}")
 
 
-def _json(path: Path, text: str, fields: tuple[str, ...]) -> Iterator[Row]:  # noqa: ARG001 -- checked row by row
+def _json(path: str, text: str, fields: tuple[str, ...]) -> Iterator[Row]:  # noqa: ARG001 -- checked row by row
     number = 0
     for line, content in enumerate(text.splitlines(), 1):
         if not content.strip():
@@ -97,6 +101,6 @@ def _json(path: Path, text: str, fields: tuple[str, ...]) -> Iterator[Row]:  # n
         yield Row(place, {_field(name): value for name, value in values.items()})
 
 
-FORMATS: dict[str, Callable[[Path, str, tuple[str, ...]], Iterator[Row]]] = {
+FORMATS: dict[str, Callable[[str, str, tuple[str, ...]], Iterator[Row]]] = {
     ".csv": _csv, ".jsonl": _json, ".ndjson": _json, ".json": _json
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The runner: reads ahead, groups jobs of one kind, paints each group, hands the pictures to the writer.
+"""The runner: reads ahead, groups jobs of one kind, paints each group, hands the pictures on.
 
 A group of N is painted by as many threads as there are processors, at most N, each with a part of it and sessions of
 its own: convolutions of one picture do not keep several processors as busy as several pictures do.
@@ -7,23 +7,20 @@ its own: convolutions of one picture do not keep several processors as busy as s
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
-from .. import driver
+from .. import driver, memory
 from ..errors import Error
 from ..folder import ahead
 from ..painting import Subject
 from ..session import available_threads, give_back, kernel_threads
-from . import memory
 from .jobs import Job
-from .ledger import Ledger
 from .progress import Tally
 from .shared import Group, Shared
-from .writer import Ended, Writer
+from .writer import Ended, Sink
 
 WAITING = 4  # groups' worth of jobs that wait for others of their kind
 READ_AHEAD = 8
@@ -46,21 +43,21 @@ class _Ready:
 class _Kind:
     """Jobs that can be painted together: those that wait, and how many go at once."""
 
+    name: Hashable
     limit: int
     each: int
     waiting: list[_Ready] = field(default_factory=list)
 
 
 class Runner:
-    """One run over the jobs that are not done. `batch`: pictures at once, None to choose by memory."""
+    """One run over jobs. `batch`: pictures at once, None to choose by memory. `sink` takes the jobs that ended."""
 
     def __init__(
-        self, jobs: Sequence[Job], ledger: Ledger, shared: Shared, batch: int | None, free: float, tally: Tally
+        self, jobs: Sequence[Job], shared: Shared, batch: int | None, free: float, tally: Tally, sink: Sink
     ) -> None:
         self._jobs, self._shared, self._batch, self._free, self._tally = jobs, shared, batch, free, tally
-        self._root = Path(ledger.directory)
         self._kinds: dict[Hashable, _Kind] = {}
-        self._writer = Writer(ledger, tally.ended, depth=2 * memory.MOST)
+        self._sink = sink
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(available_threads(), "stylogram-batch")
 
@@ -71,38 +68,35 @@ class Runner:
         """
         try:
             for ready in ahead((partial(self._read, job) for job in self._jobs), READ_AHEAD):
-                self._check_writer()
+                self._check_sink()
                 self._take(ready)
             while any(kind.waiting for kind in self._kinds.values()):
                 self._paint_fullest()
         finally:
             self._stop.set()
             self._pool.shutdown(wait=True)
-            self._writer.finish()
+            self._sink.finish()
 
-    def _check_writer(self) -> None:
-        if self._writer.stopped.is_set():
+    def _check_sink(self) -> None:
+        if self._sink.stopped.is_set():
             raise _Stopped
 
     def _read(self, job: Job) -> _Ready:
         try:
-            output = self._root / job.output
-            if output.exists() and any(Path(path).exists() and output.samefile(path) for path in _inputs(job)):
-                raise Error(f"the output {job.output} is one of the inputs; accepted: another name")
             return _Ready(job, self._shared.subject(job.content, job.styles, job.options))
         except (Error, MemoryError, OSError) as problem:
             return _Ready(job, None, str(problem) or type(problem).__name__)
 
     def _take(self, ready: _Ready) -> None:
         if ready.subject is None:
-            self._writer.put(Ended(ready.job, None, None, 0.0, ready.error))
+            self._sink.put(Ended(ready.job, None, None, 0.0, ready.error))
             return
         name = self._name(ready)
         try:
             if name not in self._kinds:
-                self._kinds[name] = self._kind(ready.subject)
+                self._kinds[name] = self._kind(name, ready.subject)
         except (Error, MemoryError) as problem:  # a graph that has no gradient at this size
-            self._writer.put(Ended(ready.job, None, None, 0.0, _said(problem)))
+            self._sink.put(Ended(ready.job, None, None, 0.0, _said(problem)))
             return
         kind = self._kinds[name]
         kind.waiting.append(ready)
@@ -116,12 +110,14 @@ class Runner:
         options, recipe = ready.job.options, ready.subject.recipe
         return self._shared.network_key(options, recipe.pooling), options.threads, ready.subject.kind()
 
-    def _kind(self, subject: Subject) -> _Kind:
+    def _kind(self, name: Hashable, subject: Subject) -> _Kind:
         margin = 2 * subject.recipe.margin
         height, width = subject.sizes[-1]
         size = (height + margin, width + margin)
         each = memory.bytes_a_picture(self._shared.model(subject), subject.taps.tensors, size, subject.recipe)
-        return _Kind(self._batch or memory.fitting(each, self._free), each)
+        alone = subject.options.tile is not None  # a picture in tiles has no others beside it
+        limit = 1 if alone else self._batch or memory.fitting(each, self._free)
+        return _Kind(name, min(limit, self._shared.limits.get(name, limit)), each)
 
     def _paint_fullest(self) -> None:
         self._paint(max(self._kinds.values(), key=lambda kind: len(kind.waiting)))
@@ -131,7 +127,7 @@ class Runner:
         group, kind.waiting = kind.waiting[: kind.limit], kind.waiting[kind.limit :]
         left = deque([group])
         while left:
-            self._check_writer()
+            self._check_sink()
             now = left.popleft()
             if len(now) > kind.limit:  # memory has run out meanwhile
                 left.appendleft(now[kind.limit :])
@@ -154,7 +150,7 @@ class Runner:
             problem = future.exception()
             if problem is None:
                 for ended in future.result():
-                    self._writer.put(replace(ended, seconds=seconds))
+                    self._sink.put(replace(ended, seconds=seconds))
             elif memory.ran_out(problem) and len(group) > 1:
                 again.append(part)
                 self._halve(kind, len(group))
@@ -163,12 +159,12 @@ class Runner:
             elif len(part) > 1:  # one of them is at fault: tried alone, that one fails
                 again += [[ready] for ready in part]
             else:
-                self._writer.put(Ended(part[0].job, None, None, seconds, _said(problem)))
+                self._sink.put(Ended(part[0].job, None, None, seconds, _said(problem)))
         return again
 
     def _halve(self, kind: _Kind, tried: int) -> None:
         """There was not enough memory for `tried` jobs: from now on half as many of their kind go at once."""
-        kind.limit = min(kind.limit, tried // 2)
+        kind.limit = self._shared.limits[kind.name] = min(kind.limit, tried // 2)
         self._shared.passes.clear()
         give_back()
 
@@ -188,7 +184,7 @@ class Runner:
         ]
 
         def look(progress: driver.Progress) -> None:
-            if self._stop.is_set() or self._writer.stopped.is_set():
+            if self._stop.is_set() or self._sink.stopped.is_set():
                 raise _Stopped
             at = progress.scale - 1
             share = (sum(work[:at]) + work[at] * progress.iteration / progress.iterations) / sum(work)
@@ -203,11 +199,6 @@ class Runner:
             else Ended(ready.job, subject.result(made.pictures[at], []), float(made.losses[at]), 0.0)
             for at, (ready, subject) in enumerate(zip(part, subjects, strict=True))
         ]
-
-
-def _inputs(job: Job) -> Iterator[str]:
-    yield job.content
-    yield from job.styles
 
 
 def _said(problem: BaseException) -> str:

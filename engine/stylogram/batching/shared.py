@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from stylogram_export.network import Network
 
-from .. import losses, pictures, zoo
+from .. import losses, pictures, remote, zoo
 from ..painting import Painting, Picture, StylePicture, Subject, Targets, chosen
-from ..session import Array, FeaturePass, Shape, features_of
+from ..session import Array, Extractor, FeaturePass, Shape, features_of
 from ..tasks.stylize import Options
 from .memo import Memo
 
@@ -47,6 +47,7 @@ class Shared:
         self._styles: Memo[_Remembered] = Memo(STYLES, _Remembered.nbytes)
         self._networks: Memo[Network] = Memo(NETWORKS)
         self._models: Memo[onnx.ModelProto] = Memo(NETWORKS)
+        self.limits: dict[Hashable, int] = {}  # pictures at once, by kind, where memory has run out
         self._checked: set[Hashable] = set()
 
     def network_key(self, options: Options, pooling: str | None) -> Hashable:
@@ -83,6 +84,8 @@ class Shared:
 
     def subject(self, content: str, styles: Sequence[str], options: Options) -> Subject:
         """A subject, read. Raises Error for what cannot be."""
+        if remote.is_url(options.init):
+            options = options.model_copy(update={"init": pictures.read(str(options.init)).rgb})
         subject = Subject(content, styles, options, self.style)
         subject.choose(self.network(options, subject.recipe.pooling))
         return subject
@@ -105,18 +108,27 @@ class Group(Painting):
         self._model = shared.model(subjects[0])
         first = subjects[0]
         self._network = shared.network_key(first.options, first.recipe.pooling), first.recipe.pixel_range
-        self._tensors = first.taps.tensors
+        self._tensors, self._convolution = first.taps.tensors, first.options.convolution
         self._style_tensors = [tensor for _, tensor, _ in first.taps.style]
 
+    @property
+    def graph(self) -> onnx.ModelProto:
+        return self._model
+
     def feature_pass(self, index: int, shape: Shape) -> FeaturePass:
-        key = self._network, tuple(self._tensors), shape, self._threads, self._slot
+        key = self._network, tuple(self._tensors), shape, self._threads, self._slot, self._convolution
         largest = max(height * width for height, width in self.sizes)
         weight = shape[0] * self._each * (self.sizes[index][0] * self.sizes[index][1]) / largest
-        make = partial(FeaturePass, self._model, self._tensors, shape, threads=self._threads)
+        options: dict[str, Any] = {"threads": self._threads, "convolution": self._convolution}
+        make = partial(FeaturePass, self._model, self._tensors, shape, **options)
         return self._shared.passes.get(key, make, weight)
 
     def features(self, picture: Array) -> dict[str, Array]:
-        return features_of(self._model, self._style_tensors, picture, self._threads)
+        return features_of(self._model, self._style_tensors, picture, self._threads, self._convolution)
+
+    def extractor(self, shape: Shape) -> Extractor:
+        options: dict[str, Any] = {"threads": self._threads, "convolution": self._convolution}
+        return Extractor(self._model, self._style_tensors, shape, **options)
 
     def targets(self, subject: Subject, number: int, index: int) -> Targets:
         style = subject.styles[number]
@@ -126,7 +138,8 @@ class Group(Painting):
             return make()
         size = style.batches[index].shape[2:]
         loss = subject.recipe.style_loss
-        return self._shared.targets.get((self._network, tuple(self._style_tensors), style.key, size, loss, masks), make)
+        key = self._network, tuple(self._style_tensors), style.key, size, loss, masks, subject.computing
+        return self._shared.targets.get(key, make)
 
 
 def _mask_key(subject: Subject, number: int) -> Hashable | None:

@@ -1,14 +1,14 @@
 """Encoding and writing what was painted, in a thread of its own, and the line of each job in the ledger."""
 
 import errno
-import os
 import queue
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Protocol
 
+from .. import pictures
 from ..errors import Error
 from ..result import Result
 from .jobs import Job
@@ -20,13 +20,36 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 @dataclass(frozen=True)
 class Ended:
-    """A job that ended, with its picture or with what went wrong."""
+    """A job that ended, with its picture or with what went wrong.
+
+    On a cluster the picture is `data`, the bytes of its file, and `worker` says who made it.
+    """
 
     job: Job
     result: Result | None
     loss: float | None
     seconds: float
     error: str | None = None
+    data: bytes | None = None
+    worker: str | None = None
+
+    def encoded(self) -> bytes | None:
+        """The bytes of the picture's file, None without a picture. Raises Error where its format cannot hold it."""
+        if self.data is not None or self.result is None:
+            return self.data
+        return pictures.encoded(self.job.output, self.result.exact, self.result.alpha, self.result.depth)
+
+
+class Sink(Protocol):
+    """Takes jobs that ended; `stopped` is set when it takes no more."""
+
+    stopped: threading.Event
+
+    def put(self, ended: Ended) -> None:
+        """Take one; waits while there are too many."""
+
+    def finish(self) -> None:
+        """Wait until all are taken care of. Raises what stopped it, if something did."""
 
 
 class Writer:
@@ -39,7 +62,6 @@ class Writer:
         self.stopped = threading.Event()
         self.problem: BaseException | None = None
         self._ledger, self._told = ledger, told
-        self._root = os.path.realpath(ledger.directory)
         self._queue: queue.Queue[Ended | None] = queue.Queue(depth)
         self._thread = threading.Thread(target=self._work, name="stylogram-writer", daemon=True)
         self._thread.start()
@@ -70,24 +92,14 @@ class Writer:
             self.stopped.set()
 
     def _end(self, ended: Ended) -> None:
-        if ended.result is not None:
-            try:
-                self._save(ended.job, ended.result)
-            except Error as problem:
-                cause = problem.__cause__
-                if isinstance(cause, OSError) and cause.errno in FULL:
-                    raise
-                ended = Ended(ended.job, None, None, ended.seconds, str(problem))
-        self._ledger.add(ended.job, ended.loss, ended.seconds, ended.error)
-        self._told(ended)
-
-    def _save(self, job: Job, result: Result) -> None:
-        path = Path(self._root, job.output)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise Error(f"{path.parent} cannot be made: {problem.strerror}") from problem
-        where = os.path.realpath(path)
-        if os.path.commonpath([where, self._root]) != self._root:
-            raise Error(f"output: {job.output!r} leads outside by a link; accepted: a file below the batch's directory")
-        result.save(path)
+            data = ended.encoded()
+            if data is not None:
+                self._ledger.outputs.save(ended.job.output, data)
+        except Error as problem:
+            cause = problem.__cause__
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                raise
+            ended = replace(ended, result=None, loss=None, error=str(problem), data=None)
+        self._ledger.add(ended.job, ended.loss, ended.seconds, ended.error, ended.worker)
+        self._told(ended)

@@ -15,16 +15,12 @@ FAILED = 1  # the exit status when a job failed and the others are done
 SHOWN = 20  # failures that are printed; the file has them all
 
 
-def _call(
-    jobs: str | None, output: str, content: str | None, style: str | None, batch: str, quiet: bool, **given: Any
-) -> int:
+def _call(quiet: bool, output: str, **given: Any) -> int:
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
     screen = _Screen(quiet)
     try:
         with screen.bar:
-            made = batching.batch(
-                jobs, output=output, content=content, style=style, batch=batch, callback=screen.look, **chosen
-            )
+            made = batching.batch(output=output, callback=screen.look, **chosen)
     except KeyboardInterrupt:
         raise InterruptedRun(f"interrupted: {screen.said()}; the same command goes on") from None
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -77,10 +73,14 @@ command = click.Command(
     "batch",
     params=[
         click.Argument(["jobs"], required=False),
-        click.Option(["-o", "--output"], required=True, metavar="DIR", help="where the pictures and results.jsonl go"),
+        click.Option(
+            ["-o", "--output"], required=True, metavar="DIR|URL", help="where the pictures and results.jsonl go"
+        ),
         click.Option(["--content"], metavar="DIR", help="without JOBS: every picture below it ..."),
         click.Option(["--style"], metavar="DIR", help="... in the style of every picture below this"),
         click.Option(["--batch"], default="auto", metavar="auto|N", help="pictures optimised together [auto]"),
+        click.Option(["--ray"], metavar="auto|ADDRESS", help="on the Ray cluster that runs here, or at HOST:PORT"),
+        click.Option(["--workers"], metavar="N", help="with --ray: so many [as there is room for]"),
         click.Option(["--quiet"], is_flag=True, help="print nothing but errors"),
         *(option(name, field) for name, field in Options.model_fields.items()),
     ],

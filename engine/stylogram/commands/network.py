@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 from stylogram_export import network as networks
+from stylogram_export.pairing import CONVOLUTIONS
 
 from .. import zoo
+from ..embedding import plan
 from ..errors import Error, one_of
 
 _NETWORK_OPTIONS = (
@@ -93,18 +95,36 @@ def fetch(name: str, url: str | None) -> None:
 @command.command()
 @_with_network
 @click.option("-o", "--output", required=True, metavar="DIR", help="forward.onnx and backward.onnx are written there")
-@click.option("--layers", metavar="A,B", help="the taps; the default style and content layers if not given")
-@click.option("--shape", default="1,3,?,?", metavar="N,3,H,W", help="? leaves a side open [1,3,?,?]")
+@click.option("--content-layers", metavar="A=2,B=1", help="layers of the content loss; the network's own if not given")
+@click.option("--style-layers", metavar="A=2,B=1", help="layers of the style loss; the network's own if not given")
+@click.option("--layers", metavar="A,B", help="only these layers, for programs with losses of their own")
+@click.option("--shape", default="?,3,?,?", metavar="N,3,H,W", help="? leaves a side open [?,3,?,?]")
 @click.option("--relu", default="gradient", metavar="RULE", help="gradient, deconvnet or guided [gradient]")
+@click.option("--convolution", default="direct", metavar="NAME", help=f"{' or '.join(CONVOLUTIONS)} [direct]")
 def export(
-    network: str, preprocess: str | None, pooling: str | None, output: str, layers: str | None, shape: str, relu: str
+    network: str,
+    preprocess: str | None,
+    pooling: str | None,
+    output: str,
+    content_layers: str | None,
+    style_layers: str | None,
+    layers: str | None,
+    shape: str,
+    relu: str,
+    convolution: str,
 ) -> None:
-    """Write NETWORK's forward and backward graphs as ordinary ONNX files, for other programs."""
+    """Write NETWORK's forward and backward graphs as ONNX files, for libstylogram and other programs."""
+    if layers is not None and (content_layers is not None or style_layers is not None):
+        raise Error("--layers: accepted without --content-layers and --style-layers, got both")
     chosen = _resolve(network, preprocess, pooling)
-    own = [*chosen.layers.content, *chosen.layers.style]
-    taps = [name.strip() for name in layers.split(",")] if layers else list(dict.fromkeys(own))
-    for path in networks.export(chosen, taps, _shape(shape), Path(output), relu=relu):
+    taps, details = plan(chosen, content_layers, style_layers) if layers is None else (_names(layers), None)
+    options: dict[str, Any] = {"relu": relu, "convolution": convolution, "details": details}
+    for path in networks.export(chosen, taps, _shape(shape), Path(output), **options):
         click.echo(path)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _shape(text: str) -> tuple[int | None, ...]:

@@ -197,6 +197,7 @@ class DevicePass:
         self.on_gpu, self.gradient_on_gpu = queue.zeros(shape), queue.zeros(shape)
         arrays = outputs(pair.forward, queue)
         self.taps_on_gpu = {tap: arrays[tap][0] for tap in taps}
+        self.shapes: dict[str, tuple[int, ...]] = {tap: array.shape for tap, array in self.taps_on_gpu.items()}
         self.gradients_on_gpu = {tap: queue.zeros(self.taps_on_gpu[tap].shape) for tap in taps}
         incoming = {f"gy:{tap}": (self.gradients_on_gpu[tap], TensorProto.FLOAT) for tap in taps}
         arrays[pair.forward.graph.input[0].name] = (self.on_gpu, TensorProto.FLOAT)

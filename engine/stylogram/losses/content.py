@@ -5,7 +5,7 @@ Gatys, Ecker and Bethge 2016, "Image style transfer using convolutional neural n
 """
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..session import Array
 
 KIND = "content"
 NAME = "features"
+Place = tuple[int, int]
 
 #: The scale s from the number of features and the target's ‖P‖².
 NORMALIZATIONS: dict[str, Callable[[int, float], float]] = {
@@ -40,6 +41,14 @@ def reference(
     return scale * (repeated * difference**2).sum(axis=1), 2 * scale[:, None] * repeated * difference
 
 
+def _scale(normalization: str, target: Sequence[Array]) -> float:
+    """s, from the parts of a target."""
+    if normalization not in NORMALIZATIONS:
+        raise one_of("content normalization", normalization, NORMALIZATIONS)
+    square = sum(float(np.square(part, dtype=np.float64).sum()) for part in target)
+    return NORMALIZATIONS[normalization](sum(part.size for part in target), square)
+
+
 class Term:
     """The loss of one layer. `targets`: the features (C,h,w) or (1,C,h,w) of each picture's content."""
 
@@ -52,13 +61,9 @@ class Term:
         normalization: str,
         mask: Array | None = None,
     ) -> None:
-        if normalization not in NORMALIZATIONS:
-            raise one_of("content normalization", normalization, NORMALIZATIONS)
         self.name, self.tap = f"content {layer}", tap
         self._target = np.stack([np.ascontiguousarray(target, np.float32).reshape(-1) for target in targets])
-        norm = NORMALIZATIONS[normalization]
-        squares = [float(np.square(row, dtype=np.float64).sum()) for row in self._target]
-        self._scale = np.array([weight * norm(self._target.shape[1], square) for square in squares])
+        self._scale = np.array([weight * _scale(normalization, [row]) for row in self._target])
         self._mask = mask
 
     @classmethod
@@ -82,3 +87,33 @@ class Term:
         _core.feature_loss(
             features.reshape(shape), self._target, self._scale, gradient.reshape(shape), value, accumulate, self._mask
         )
+
+
+class PartTerm:
+    """The same of one picture whose features are seen in parts. `targets`: of each part (1,C,P), by its place."""
+
+    def __init__(self, layer: str, tap: str, targets: Mapping[Place, Array], weight: float, normalization: str) -> None:
+        self.name, self.tap = f"content {layer}", tap
+        self._targets = targets
+        self._scale = np.array([weight * _scale(normalization, list(targets.values()))])
+        self._value = np.zeros(1)
+
+    def begin(self) -> None:
+        pass
+
+    def gather(self, features: Array, window: tuple[slice, slice]) -> None:
+        pass
+
+    def between(self) -> float:
+        return 0.0
+
+    def spread(self, features: Array, window: tuple[slice, slice], gradient: Array, accumulate: bool) -> float:
+        self._value[:] = 0
+        flat, target = (array.reshape(1, -1) for array in (features, self._targets[place(window)]))
+        _core.feature_loss(flat, target, self._scale, gradient.reshape(1, -1), self._value, accumulate)
+        return float(self._value[0])
+
+
+def place(window: tuple[slice, slice]) -> Place:
+    """The name of a part: its first position."""
+    return window[0].start, window[1].start

@@ -39,6 +39,29 @@ def target(features: Array, mask: Array | None = None) -> Array:
     return out
 
 
+class Sum:
+    """Σ F diag(w) Fᵀ and Σ w over parts of the positions, in float64: the target of a style that is seen in parts."""
+
+    def __init__(self, channels: int) -> None:
+        self._part = np.empty((1, channels, channels), np.float32)
+        self._whole = np.zeros((channels, channels))
+        self.weight = 0.0
+
+    def add(self, features: Array, mask: Array | None = None) -> None:
+        """A part: features (1,C,P), mask (P) or None."""
+        weight = features.shape[2] if mask is None else float(mask.sum(dtype=np.float64))
+        if weight:
+            _core.gram(features, self._part, mask)  # of the part, over its own weight
+            self._whole += weight * self._part[0].astype(np.float64)
+            self.weight += weight
+
+    def target(self) -> Array:
+        """target() of all parts, (1,C,C); what is masked everywhere is an Error, as it is of a whole."""
+        if not self.weight:
+            raise Error("gram: the mask is 0 everywhere; accepted: one that selects something")
+        return (self._whole / self.weight)[None].astype(np.float32)
+
+
 def reference(
     features: NDArray[np.float64],
     target: NDArray[np.float64],
@@ -96,7 +119,7 @@ class Term:
         self._scale = np.full(n, scale)
         self._offset = np.full(n, max(offset, 0.0))
         self._gram = np.empty_like(self._target)
-        self._mask = mask
+        self._shape, self._mask = shape, mask
 
     @classmethod
     def joined(cls, terms: Sequence["Term"]) -> "Term":
@@ -119,6 +142,37 @@ class Term:
             _flat(features), self._target, self._scale, self._offset, self._gram, _flat(gradient), value,
             accumulate, self._mask,
         )  # fmt: skip
+
+
+class PartTerm(Term):
+    """The same of one picture whose features are seen in parts, each the positions in a window of the layer."""
+
+    def begin(self) -> None:
+        self._sum = Sum(self._shape[1])
+
+    def gather(self, features: Array, window: tuple[slice, slice]) -> None:
+        self._sum.add(features, self._seen(window))
+
+    def between(self) -> float:
+        difference = self._sum.target()[0].astype(np.float64) - self._target[0]
+        self._slope = (4 * self._scale[0] / self._sum.weight * difference).astype(np.float32)
+        return float(self._scale[0] * (difference**2).sum() + self._offset[0])
+
+    def spread(self, features: Array, window: tuple[slice, slice], gradient: Array, accumulate: bool) -> float:
+        into = np.empty_like(gradient[0]) if accumulate else gradient[0]
+        _core.matmul(self._slope, features[0], into)
+        mask = self._seen(window)
+        if mask is not None:
+            into *= mask
+        if accumulate:
+            gradient[0] += into
+        return 0.0
+
+    def _seen(self, window: tuple[slice, slice]) -> Array | None:
+        """The mask there, (P)."""
+        if self._mask is None:
+            return None
+        return np.ascontiguousarray(self._mask.reshape(self._shape[2:])[window]).reshape(-1)
 
 
 def _flat(features: Array) -> Array:

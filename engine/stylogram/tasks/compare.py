@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
+from stylogram_export.graph import cut
 from stylogram_export.network import Network
 
 from .. import pictures as picture_files
@@ -28,6 +29,7 @@ from ..report import Report, Step
 from ..report.directory import ReportDirectory, plain, skipped, skipped_note, slug
 from ..report.page import write_page
 from ..responses import Counts, Seen
+from ..session import uses_winograd
 from ..units import SIDE, Units, check_units
 
 ARGUMENTS = {"networks": True}
@@ -91,7 +93,7 @@ class _Comparison:
         for spec, preprocess in zip(networks, chosen, strict=True):
             own = NetworkOptions(
                 network=spec, preprocess=preprocess, pooling=self.options.pooling, device=self.options.device,
-                threads=self.options.threads, seed=self.options.seed,
+                threads=self.options.threads, convolution=self.options.convolution, seed=self.options.seed,
             )  # fmt: skip
             look = Looking(own)
             self.notes += [note for note in look.notes if note not in self.notes]
@@ -102,7 +104,8 @@ class _Comparison:
                 number += 1
                 label = f"{look.network.name} ({number})"
             size = square_size(look.network, self.options.size)
-            made.append(Seen(label, look.network, size, look.threads, {name: layers.tensor(name) for name in names}))
+            tensors = {name: layers.tensor(name) for name in names}
+            made.append(Seen(label, look.network, size, look.threads, tensors, own.convolution))
         return made
 
     def _preprocessings(self, count: int) -> list[str | None]:
@@ -116,7 +119,7 @@ class _Comparison:
 
     def _evolving(self) -> bool:
         """Whether they are checkpoints of one architecture: the same ops, and weights of the same shapes."""
-        if len(self.networks) > 1 and len({_architecture(seen.network) for seen in self.networks}) == 1:
+        if len(self.networks) > 1 and len({_architecture(seen) for seen in self.networks}) == 1:
             return len({seen.size for seen in self.networks}) == 1
         if self.options.unit:
             raise Error("unit: it is for checkpoints of one architecture, and these networks differ")
@@ -134,6 +137,7 @@ class _Comparison:
             "rule": options.rule,
             "size": [seen.size for seen in self.networks],
             "batch": options.batch,
+            "convolution": "winograd" if uses_winograd(options.convolution) else "direct",
         }
 
     def run(self) -> Report:
@@ -264,7 +268,8 @@ class _Comparison:
         }
 
 
-def _architecture(network: Network) -> tuple[Any, ...]:
-    graph = network.model.graph
+def _architecture(seen: Seen) -> tuple[Any, ...]:
+    """What is to be the same in checkpoints, as far as the layers that are looked at."""
+    graph = cut(seen.network.model, list(seen.layers.values())).graph
     ops = tuple(node.op_type for node in graph.node)
-    return ops, tuple(tuple(tensor.dims) for tensor in graph.initializer), tuple(network.layers.names)
+    return ops, tuple(tuple(tensor.dims) for tensor in graph.initializer), tuple(seen.layers)

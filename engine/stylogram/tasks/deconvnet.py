@@ -24,13 +24,24 @@ from .. import pictures as picture_files
 from ..errors import Error
 from ..folder import Folder, ahead
 from ..looking import Looking
-from ..maxima import Found, LayerNames, LayerPass, Top, check_finite, digest, scanned, side_by_side, square_size
+from ..maxima import (
+    Found,
+    LayerNames,
+    LayerPass,
+    Top,
+    check_finite,
+    digest,
+    piece,
+    scanned,
+    side_by_side,
+    square_size,
+)
 from ..options import NetworkOptions, checked
 from ..project import Kept, Projector
 from ..report import Report, Step
 from ..report.directory import ReportDirectory, plain, skipped, skipped_note, slug
 from ..report.page import write_page
-from ..session import Array
+from ..session import Array, uses_winograd
 from ..sheets import sheet
 from ..tiles import Box, Bytes, block, box, cropped, stretched, tile
 from ..units import SIDE, Units, check_units, shape_of
@@ -129,6 +140,7 @@ class _Work:
             "size": self.size,
             "top": options.top,
             "batch": options.batch,
+            "convolution": "winograd" if uses_winograd(options.convolution) else "direct",
         }
 
     def run(self) -> Report:
@@ -178,10 +190,11 @@ class _Work:
         length = self.options.batch
         tensors = {layer.name: layer.tensor for layer in self.layers}
         workers, threads = side_by_side(self.look.threads)
-        network = LayerPass(self.look.network, tensors, (length, 3, self.size, self.size), threads)
+        shape = (piece(length), 3, self.size, self.size)
+        network = LayerPass(self.look.network, tensors, shape, threads, self.options.convolution)
         claimed, saved = False, time.monotonic()
         try:
-            for found in scanned(self.folder, network, self.done, workers):
+            for found in scanned(self.folder, network, length, self.done, workers):
                 self._add(found)
                 claimed = claimed or self._claim()
                 if claimed and time.monotonic() - saved > EVERY:
@@ -223,7 +236,7 @@ class _Work:
             if projector is None or projector[0] != layer.name:
                 projector = None  # the old one's memory goes first
                 made = Projector(
-                    self.look.network, layer.tensor, self.size, self.options.rule, self.options.batch, self.look.threads
+                    self.look.network, layer.tensor, self.size, self.options.rule, self.options.batch, **self.look.ways
                 )
                 projector = (layer.name, made)
             self._write(layer, units, self._tiles(layer, units, projector[1], before, sum(total)))
@@ -274,7 +287,7 @@ class _Work:
         blocks, labels = [], []
         for unit in units:
             for what, tiles in (("projections", found.projections), ("patches", found.patches)):
-                made = _block([tiles[unit, rank] for rank in layer.top.positive(unit)], self.options.top)
+                made = _block([tiles[unit, rank] for rank in layer.top.positive(unit)], self._room())
                 if made is not None:
                     picture_files.write(folder / f"{unit:04d}-{what}.jpg", made)
                 shown = np.ones((SHEET_BLOCK, SHEET_BLOCK, 3), np.float32) if made is None else _fitted(made)
@@ -323,11 +336,15 @@ class _Work:
             )
         return {"unit": unit, "fired": int(top.fired[unit]), "size": self._sides(layer), "top": entries}
 
+    def _room(self) -> int:
+        """How many pictures a unit can have."""
+        return min(self.options.top, len(self.folder.names) - len(self.skipped))
+
     def _sides(self, layer: _Layer) -> list[int]:
         """Width and height of a unit's block, so that the page does not jump when it is loaded."""
         seen = box(layer.seen, 0, layer.columns, self.size)
         one = tile(np.zeros((seen.height, seen.width, 3), np.float32))
-        made = _block([one], self.options.top)
+        made = _block([one], self._room())
         return [0, 0] if made is None else [made.shape[1], made.shape[0]]
 
     def _notes(self) -> list[str]:

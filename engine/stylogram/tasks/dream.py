@@ -154,9 +154,8 @@ class _Dreaming(Looking):
     def _pass(self, size: tuple[int, int]) -> ViewedPass:
         """The network at one size; kept where there will be another frame."""
         if size not in self._passes:
-            made = ViewedPass(
-                self.model, self.tensors, (1, 3, *size), Rolls(self.options.jitter), self._rng, threads=self.threads
-            )
+            views = Rolls(self.options.jitter)
+            made = ViewedPass(self.model, self.tensors, (1, 3, *size), views, self._rng, **self.ways)
             if not self.options.zoom_frames:
                 self._passes.clear()
             self._passes[size] = made
@@ -183,7 +182,7 @@ class _Dreaming(Looking):
         assert self.guide is not None, "asked for with a guide only"
         height, width = self.guide.shape[:2]
         fitted = pictures.resized(self.guide, pictures.fitted(height, width, max(size)))
-        return features_of(self.model, self.tensors, pictures.to_batch(fitted), self.threads)
+        return features_of(self.model, self.tensors, pictures.to_batch(fitted), **self.ways)
 
     def _picture(self) -> Array:
         """The present picture (h,w,3): the last, since a dream has no best."""

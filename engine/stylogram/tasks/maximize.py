@@ -234,7 +234,7 @@ class _Maximising(Looking):
         prior, shape = self.prior, (count, 3, *self.size)
         taps = list(dict.fromkeys([self.tap, self.diversity_tap]))
         views = Samplings(prior.jitter, prior.zoom, prior.degrees)
-        return ViewedPass(model, taps, shape, views, self._rng, canvas=self.canvas, threads=self.threads)
+        return ViewedPass(model, taps, shape, views, self._rng, canvas=self.canvas, **self.ways)
 
     def _awake(self, network: ViewedPass, units: list[_Unit]) -> ViewedPass:
         """The network after its first forward(), or one that leaks where a unit is 0 everywhere: see awake.py."""
@@ -320,7 +320,7 @@ class _Maximising(Looking):
         notes = []
         for picture, unit in zip(made, units, strict=True):
             index = int(unit.direction.argmax())
-            values = features_of(self.model, [self.tap], pictures.to_batch(picture), self.threads)[self.tap].ravel()
+            values = features_of(self.model, [self.tap], pictures.to_batch(picture), **self.ways)[self.tap].ravel()
             rank = int((values > values[index]).sum()) + 1
             notes.append(
                 f"class {unit.label}: score {values[index]:.1f}, number {rank} of {len(values)} for this picture"

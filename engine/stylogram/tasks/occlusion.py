@@ -81,7 +81,7 @@ class _Occluding:
         tensor = self.looked.logits.tensor
         count = together(self.looked.network, tensor, (height, width), min(options.batch, len(self.places)))
         shape = (count, 3, height, width)
-        self.network = FeaturePass(self.looked.model, [tensor], shape, threads=self.looked.threads)
+        self.network = FeaturePass(self.looked.model, [tensor], shape, **self.looked.ways)
         self.trace: list[dict[str, Any]] = []
         self._started = time.perf_counter()
 

@@ -114,8 +114,7 @@ def reconstruct(image: Picture, *, callback: Callback | None = None, **options: 
     chosen = checked(Options, options)
     work: _Work = LayerGrid(image, chosen) if chosen.grid else Inversion(image, chosen)
     stages = work.stages()
-    more: dict[str, Any] = {"callback": callback, "tolerance": chosen.tolerance}
-    return run(stages, len(stages), work.result, threads=work.threads, **more)
+    return run(stages, len(stages), work.result, threads=work.threads, callback=callback, tolerance=chosen.tolerance)
 
 
 class _Work(Protocol):
@@ -170,7 +169,7 @@ class Inversion(Looking):
 
     def _codes(self, batch: Array) -> Array:
         """The codes (N,...) of pictures (N,3,H,W) in [0,1]."""
-        return features_of(self.model, [self.tensor], batch, self.threads)[self.tensor]
+        return features_of(self.model, [self.tensor], batch, **self.ways)[self.tensor]
 
     def _code_of(self, source: Picture) -> Array:
         """That of another picture, its middle cut to the aspect of this one."""
@@ -201,8 +200,8 @@ class Inversion(Looking):
         rng = np.random.default_rng(options.seed)
         if options.preset == "natural":
             rate = options.learning_rate or inversion.RATE
-            return inversion.natural(self.model, self.tensor, shape, iterations, rng, rate=rate, threads=self.threads)
-        network = FeaturePass(self.model, [self.tensor], shape, threads=self.threads)
+            return inversion.natural(self.model, self.tensor, shape, iterations, rng, rate=rate, **self.ways)
+        network = FeaturePass(self.model, [self.tensor], shape, **self.ways)
         network.picture[:] = inversion.starting(shape, self.colour, rng)
         if options.preset == "mahendran":
             rate = options.learning_rate or inversion.SCHEDULE[0][0]
@@ -318,9 +317,9 @@ class LayerGrid(Looking):
         tensors = [self.tensors[name] for name in cell.layers]
         model = folded(self.network, tensors)
         source = pictures.to_batch(self.image if cell.kind == "content" else self.style)
-        wanted = features_of(model, tensors, source, self.threads)
+        wanted = features_of(model, tensors, source, **self.ways)
         shape = (1, 3, *self.image.shape[:2])
-        network = FeaturePass(model, tensors, shape, threads=self.threads)
+        network = FeaturePass(model, tensors, shape, **self.ways)
         give_back()
         noise = NOISES["uniform"](np.random.default_rng(options.seed), self.image.shape, 1.0)
         network.picture[:] = pictures.to_batch(noise)

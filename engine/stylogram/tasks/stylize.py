@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field
+import onnx
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from .. import devices, losses, zoo
 from ..devices import sessions as gpu
@@ -20,14 +21,31 @@ from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..painting import STARTS, Painting, Picture, Subject
 from ..recipes import PRESETS, Recipe
 from ..result import Result
-from ..session import Array, FeaturePass, Shape, available_threads, features_of
+from ..session import Array, Extractor, FeaturePass, Shape, available_threads, features_of
 
+TILES = (16, 65536)  # pixels, the least and the most
 ARGUMENTS = {"content": False, "style": True}  # the name, and whether several are taken
 
 
 def _preset(value: Any) -> str:
     if not isinstance(value, str) or value not in PRESETS:
         raise one_of("preset", str(value), PRESETS)
+    return value
+
+
+def _tile(value: Any) -> Any:
+    """`auto`, a number of pixels, or None."""
+    if value is None or value == "auto":
+        return value
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not TILES[0] <= number <= TILES[1]:
+        raise Error(f"auto or a number of pixels from {TILES[0]} to {TILES[1]} is accepted, got {value!r}")
+    return number
+
+
+def _directory(value: Path | None) -> Path | None:
+    if value is not None and not value.is_dir():
+        raise Error(f"a directory is accepted, got {str(value)!r}")
     return value
 
 
@@ -77,6 +95,16 @@ class Options(RunOptions):
     precision: Annotated[str, BeforeValidator(devices.check_precision)] = Field(
         "fp32", title="NAME", description=f"numbers of the network on a GPU: {', '.join(devices.PRECISIONS)}"
     )
+    tile: Annotated[int | str | None, BeforeValidator(_tile)] = Field(
+        None,
+        title="auto|N",
+        description="a picture larger than memory, in tiles of N pixels a side, exactly; auto: as memory asks for",
+    )
+    scratch: Annotated[Path | None, AfterValidator(_directory)] = Field(
+        None,
+        title="DIR",
+        description="with --tile: keep the content's features in files below this directory",
+    )
     mask: tuple[tuple[str | Path | np.ndarray, str | Path | np.ndarray], ...] = Field(
         (),
         title="CONTENT_MASK STYLE_MASK",
@@ -123,8 +151,8 @@ def stylize(
     styles: list[Picture] = list(style) if isinstance(style, list | tuple) else [style]  # type: ignore[list-item]
     work = Stylization(content, styles, checked(Options, options))
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
-    more: dict[str, Any] = {"callback": callback, "tolerance": work.options.tolerance}
-    return run(stages, len(stages), work.result, threads=work.threads, **more)
+    tolerance = work.options.tolerance
+    return run(stages, len(stages), work.result, threads=work.threads, callback=callback, tolerance=tolerance)
 
 
 class Stylization(Painting):
@@ -139,25 +167,35 @@ class Stylization(Painting):
         chosen = devices.choose(options.device, options.precision)
         self.place = chosen.place
         self.notes += [chosen.note] if chosen.note else []
+        if self.place is not None and options.tile is not None:
+            raise Error(f"tile: on a GPU the picture is taken as a whole, got --device {options.device}; accepted: cpu")
         subject = Subject(content, styles, options)
         network = zoo.resolve(options.network, options.preprocess, subject.recipe.pooling, options.seed)
         subject.choose(network)
         self.taps = subject.taps
+        self._style_tensors = [tensor for _, tensor, _ in self.taps.style]
         self.model = [self.taps.model(network, subject.recipe.pixel_range)]
+        self._computing: dict[str, Any] = {"threads": self.threads, "convolution": options.convolution}
         super().__init__([subject])
+
+    @property
+    def graph(self) -> onnx.ModelProto:
+        return self.model[0]
 
     def feature_pass(self, index: int, shape: Shape) -> FeaturePass | gpu.DevicePass:
         # For the last scale the graph is handed out for good, and the copy of its weights with it.
         model = self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
         if self.place is not None:
             return gpu.DevicePass(model, self.taps.tensors, shape, self.place)
-        return FeaturePass(model, self.taps.tensors, shape, threads=self.threads)
+        return FeaturePass(model, self.taps.tensors, shape, **self._computing)
 
     def features(self, picture: Array) -> dict[str, Array]:
-        tensors = [tensor for _, tensor, _ in self.taps.style]
         if self.place is not None:
-            return gpu.features_of(self.model[0], tensors, picture, self.place)
-        return features_of(self.model[0], tensors, picture, self.threads)
+            return gpu.features_of(self.model[0], self._style_tensors, picture, self.place)
+        return features_of(self.model[0], self._style_tensors, picture, **self._computing)
+
+    def extractor(self, shape: Shape) -> Extractor:
+        return Extractor(self.model[0], self._style_tensors, shape, **self._computing)
 
     def result(self, outcome: Outcome) -> Result:
         """The picture at the last scale's size, in the colours that were asked for."""

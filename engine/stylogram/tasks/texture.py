@@ -137,8 +137,8 @@ def texture(source: Picture, *, callback: Callback | None = None, **options: Any
     """
     work = Synthesis(source, checked(Options, options))
     stages = [partial(work.stage, index) for index in range(len(work.sizes))]
-    more: dict[str, Any] = {"callback": callback, "tolerance": work.options.tolerance}
-    return run(stages, len(stages), work.result, threads=work.threads, **more)
+    tolerance = work.options.tolerance
+    return run(stages, len(stages), work.result, threads=work.threads, callback=callback, tolerance=tolerance)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Synthesis(Looking):
         targets = self._targets(source)
         rows, columns = (side + 2 * margin for side in scale.texture)
         model = wrapped(self.model, self.taps.tensors, scale.texture) if self.options.tileable else self.model
-        network = FeaturePass(model, self.taps.tensors, (1, 3, rows, columns), threads=self.threads)
+        network = FeaturePass(model, self.taps.tensors, (1, 3, rows, columns), **self.ways)
         give_back()
         network.picture[:] = self._initial((rows, columns), before)
         objective = Objective(network, self._terms(network, targets), self._picture_terms(network))
@@ -216,7 +216,7 @@ class Synthesis(Looking):
         beyond = _beyond(seen, self.taps.tensors, source.shape) if seen else 0
         around = np.pad(source, ((beyond,) * 2, (beyond,) * 2, (0, 0)), mode="reflect")
         batch = pictures.to_batch(around) * np.float32(self.recipe.pixel_range)
-        features = features_of(self.model, self.taps.tensors, batch, self.threads)
+        features = features_of(self.model, self.taps.tensors, batch, **self.ways)
         return {
             tensor: module.target(values, _inside(seen[tensor], values.shape, source.shape, beyond) if seen else None)
             for tensor, values in features.items()

@@ -1,8 +1,8 @@
 """How many pictures fit into memory, and whether it has run out.
 
 A picture takes, at its largest scale: what the forward graph keeps for the backward one, the features and gradients at
-the taps, the content's features, three of the largest activation for ONNX Runtime's arena (session.reserve), and the
-optimiser's vectors. All of that follows from the graphs' shapes.
+the taps, the content's features, three of the largest activation for what is between two layers, and the optimiser's
+vectors. All of that follows from the graphs' shapes.
 """
 
 import math
@@ -11,15 +11,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
-from stylogram_export import differentiate
+from stylogram_export.graph import cut, dims, values
+from stylogram_export.specialise import specialise
 
-from ..recipes import Recipe
-from ..session import Shape, output_shapes
+from .errors import Error
+from .recipes import Recipe
+from .session import pass_bytes
 
 FLOAT = 4
-BLOCKS = 3  # of the largest activation, in the arena
+BLOCKS = 3  # of the largest activation, between the layers
 PRECONDITIONER = 5  # vectors: what the optimiser moves and its gradient, the start, and two pyramids
 SHARE = 0.5  # of the memory that is free at the start, for the pictures of one batch; as much again for what is kept
+ALONE = 0.8  # of the memory that is free, for one picture by itself
+LEAST = 64  # pixels: the least side of a tile's core that is worth its surroundings
+OWN = 8  # vectors: the picture, its gradient and its best, the content read and resized, the start, a preview's copies
 MOST = 16  # pictures in a batch by itself: more are no faster, and a killed batch loses more
 
 
@@ -56,12 +61,15 @@ def _group() -> float:
 
 def bytes_a_picture(model: onnx.ModelProto, taps: Sequence[str], size: tuple[int, int], recipe: Recipe) -> int:
     """Of one picture of `size` (H,W) with its margin, at one scale."""
-    shape: Shape = (1, 3, *size)
-    arrays = {name: math.prod(dims) for name, dims in output_shapes(differentiate(model, taps, shape).forward).items()}
-    picture = math.prod(shape)
-    at_taps = sum(arrays[tap] for tap in taps)
-    floats = sum(arrays.values()) + 2 * at_taps + 2 * picture + BLOCKS * max(arrays.values())
-    return FLOAT * (floats + _vectors(recipe) * picture)
+    whole, at_taps = pass_bytes(model, taps, (1, 3, *size))
+    return whole + at_taps + FLOAT * _vectors(recipe) * 3 * math.prod(size)
+
+
+def bytes_of_features(model: onnx.ModelProto, taps: Sequence[str], size: tuple[int, int]) -> int:
+    """Of the features of one picture of `size` (H,W), forward alone."""
+    part = specialise(cut(model, taps), (1, 3, *size))
+    made = {name: math.prod(side or 1 for side in dims(value) or ()) for name, value in values(part.graph).items()}
+    return FLOAT * (sum(made[tap] for tap in taps) + 3 * math.prod(size) + BLOCKS * max(made.values()))
 
 
 def _vectors(recipe: Recipe) -> int:
@@ -71,6 +79,34 @@ def _vectors(recipe: Recipe) -> int:
     if settings.name == "lbfgs":
         return 2 * (min(settings.history, max(recipe.iterations)) + 1) + 1 + around
     return 2 + around
+
+
+def kept_bytes(size: tuple[int, int], content: float, recipe: Recipe, scratch: bool) -> float:
+    """Of a picture of `size` (H,W) whatever the tiles: itself in all its copies, what the optimiser holds, its content.
+
+    `content`: the content's features; with `scratch` they are in a file.
+    """
+    return FLOAT * ((OWN + _vectors(recipe)) * 3 * math.prod(size) + (0 if scratch else content))
+
+
+def core(each: float, size: tuple[int, int], halo: int, kept: float, free: float) -> int | None:
+    """The side of the largest core of a tile that there is memory for; None where the whole picture fits.
+
+    `each`: bytes a pixel of a tile, `halo` pixels wider than its core; `kept` bytes are needed whatever the tile.
+    Raises Error where not even a core of LEAST pixels fits.
+    """
+    room = ALONE * free - kept
+    if each * math.prod(size) <= room:
+        return None
+    side = math.isqrt(int(max(room, 0) / each)) - halo
+    if side < LEAST:
+        needed = (kept + each * (LEAST + halo) ** 2) / ALONE
+        raise Error(
+            f"tile auto: {size[1]}x{size[0]} pixels need {needed / 2**30:.1f} GiB, of that {kept / 2**30:.1f} for what "
+            f"is kept of the whole picture, and {free / 2**30:.1f} GiB are free; accepted: a smaller --size or "
+            f"--history, --optimizer adam, --scratch DIR, or a number for --tile to try it all the same"
+        )
+    return side
 
 
 def fitting(bytes_each: int, free: float) -> int:

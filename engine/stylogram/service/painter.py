@@ -1,0 +1,283 @@
+"""What the worker does with jobs: stylize jobs of one kind together, all others one at a time."""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .. import driver, memory, pictures, tasks
+from ..batching.shared import Group, Shared
+from ..errors import Error
+from ..options import checked
+from ..painting import Subject
+from ..result import Result
+from ..session import Array, available_threads, give_back, kernel_threads
+from ..tasks.stylize import Options
+from .catalogue import MASKS, TOGETHER
+from .worker import Orders, Say, Task, jpeg, said, text
+
+EVERY = 0.5  # seconds from one preview to the next
+CHECKPOINT_EVERY = 20.0
+
+
+class _Stopped(Exception):  # noqa: N818 -- no error: all that was painted here has ended
+    """Nobody wants what is being painted any more."""
+
+
+class Run:
+    """One job while it is painted: what the server hears of it, and how it ends."""
+
+    def __init__(self, task: Task, say: Say, seconds: float, orders: Orders) -> None:
+        self.task, self.over = task, False
+        self._say, self._limit, self._orders = say, seconds, orders
+        self._previewed = -math.inf
+        self.begin()
+        self._done = task.checkpoint or {"scale": 0, "iteration": 0, "scales": 0, "iterations": 0}
+
+    def begin(self) -> None:
+        """Its time counts from here: it may have waited for others of its group."""
+        self._started = self._kept = time.monotonic()
+
+    def before(self, rgb: Array) -> None:
+        """What the picture is made from, to compare with."""
+        (self.task.directory / "before.jpg").write_bytes(jpeg(rgb, 1024))
+        self._say("before", job=self.task.id)
+
+    def look(self, progress: driver.Progress, loss: float, made: Any) -> None:
+        """After an iteration; `made` gives the Result so far."""
+        now = time.monotonic()
+        at = self._place(progress)
+        self._say("progress", job=self.task.id, seconds=round(now - self._started, 3), loss=loss, **at)
+        if now - self._previewed >= EVERY:
+            self._previewed = now
+            self._say("preview", job=self.task.id, jpeg=text(jpeg(made().exact)))
+        if self.task.id in self._orders.cancelled:
+            self.end("cancelled", made())
+        elif self._orders.stop.is_set():
+            self._stop(made, at)
+        elif now - self._started > self._limit:
+            note = f"stopped after {self._limit:g} s, this server's limit, at iteration {at['iteration']}"
+            self.end("done", made(), (f"{note} of {at['iterations']}, scale {at['scale']} of {at['scales']}",))
+        elif self._resumes and now - self._kept >= CHECKPOINT_EVERY:
+            self._kept = now
+            self._say("checkpoint", job=self.task.id, checkpoint=self._checkpoint(made, at))
+
+    @property
+    def _resumes(self) -> bool:
+        return self.task.task == TOGETHER
+
+    def _place(self, progress: driver.Progress) -> dict[str, int]:
+        """Scale and iteration, counted from the beginning and not from the checkpoint."""
+        done = self._done
+        skipped = done["iteration"] if progress.scales == 1 else 0
+        passed = max(done["scales"] - progress.scales, 0)
+        return {
+            "scale": progress.scale + passed,
+            "scales": progress.scales + passed,
+            "iteration": progress.iteration + skipped,
+            "iterations": progress.iterations + skipped,
+        }
+
+    def _stop(self, made: Any, at: dict[str, int]) -> None:
+        self.over = True
+        checkpoint = self._checkpoint(made, at) if self._resumes else None
+        self._say("ended", job=self.task.id, state="stopped", checkpoint=checkpoint)
+
+    def _checkpoint(self, made: Any, at: dict[str, int]) -> dict[str, Any] | None:
+        """The picture so far, and where it is from. One that cannot be written is none."""
+        with suppress(Error):
+            pictures.write(self.task.directory / "checkpoint.png", made().exact, depth=16)
+            return dict(at)
+        return None
+
+    def end(
+        self, state: str, result: Result | None = None, notes: Sequence[str] = (), error: str | None = None
+    ) -> None:
+        """It has ended, with a picture or without; a picture that cannot be written is a failure."""
+        self.over = True
+        size = None
+        try:
+            if result is not None:
+                result.save(self.task.directory / f"picture.{self.task.format}")
+                preview = jpeg(result.exact)
+                (self.task.directory / "preview.jpg").write_bytes(preview)
+                self._say("preview", job=self.task.id, jpeg=text(preview))
+                size, notes = result.exact.shape[:2], (*result.notes, *notes)
+        except (Error, OSError, MemoryError) as problem:
+            state, error, size = "failed", said(problem), None
+        self._say("ended", job=self.task.id, state=state, notes=list(notes), error=error, size=size)
+
+    def fail(self, problem: BaseException) -> None:
+        """It could not be painted."""
+        if not self.over:
+            self.end("failed", error=said(problem))
+
+
+class Painter:
+    """Paints groups of jobs; networks, sessions and styles are kept from one to the next as long as they fit."""
+
+    def __init__(self, told: dict[str, Any], orders: Orders, say: Say) -> None:
+        self._orders, self._say, self._seconds, self._most = orders, say, told["seconds"], told["batch"]
+        self._threads = min(told["threads"] or available_threads(), available_threads())
+        self._memory = told["memory"] or math.inf
+        self._shared = Shared(memory.SHARE / 2 * self._free())
+        self._pool = ThreadPoolExecutor(self._threads, "stylogram-paint")
+
+    def run(self, group: Sequence[Task]) -> None:
+        """Until all of it has ended."""
+        if group[0].task != TOGETHER:
+            for task in group:
+                self._one(self._begun(task))
+            return
+        kinds: dict[Hashable, list[tuple[Run, Subject]]] = defaultdict(list)
+        for task in group:
+            run = self._begun(task)
+            try:
+                subject = self._subject(task)
+                run.before(subject.contents[-1])
+                network = self._shared.network_key(subject.options, subject.recipe.pooling)
+                kinds[network, subject.kind()].append((run, subject))
+            except Exception as problem:
+                run.fail(problem)
+        for runs in kinds.values():
+            self._together(runs)
+
+    def _begun(self, task: Task) -> Run:
+        task.directory.mkdir(parents=True, exist_ok=True)
+        return Run(task, self._say, self._seconds, self._orders)
+
+    def _subject(self, task: Task) -> Subject:
+        given = {name: paths[0] for name, paths in task.pictures.items() if name == "init"}
+        masks = list(zip(*(task.pictures.get(name, []) for name in MASKS), strict=True))
+        options = checked(Options, {**task.options, **given, **({"mask": masks} if masks else {})})
+        if task.checkpoint is not None:
+            options = checked(Options, _resumed(options, task.checkpoint, task.directory / "checkpoint.png"))
+        return self._shared.subject(task.pictures["content"][0], task.pictures["style"], options)
+
+    def _together(self, runs: list[tuple[Run, Subject]]) -> None:
+        """Jobs of one kind: as many at a time as fit, in as many parts as there are processors."""
+        try:
+            limit, each = self._limit(runs[0][1])
+        except Exception as problem:
+            for run, _ in runs:
+                run.fail(problem)
+            return
+        while runs:
+            now, runs = runs[:limit], runs[limit:]
+            parts = [now[at :: self._threads] for at in range(min(self._threads, len(now)))]
+            threads = self._threads // len(parts)
+            painted = [self._pool.submit(self._part, part, slot, threads, each) for slot, part in enumerate(parts)]
+            again = [one for future in painted for one in future.result()]
+            for one in again:  # one of them is at fault, or it was too much at once: one at a time
+                self._part([one], 0, self._threads, each)
+
+    def _free(self) -> float:
+        return min(memory.available(), self._memory)
+
+    def _limit(self, subject: Subject) -> tuple[int, int]:
+        """How many jobs of a kind fit, and the bytes of each. A picture in tiles has no others beside it."""
+        margin = 2 * subject.recipe.margin
+        height, width = subject.sizes[-1]
+        size = (height + margin, width + margin)
+        each = memory.bytes_a_picture(self._shared.model(subject), subject.taps.tensors, size, subject.recipe)
+        free = self._free()
+        if subject.options.tile is not None:
+            return 1, each
+        if each > free:
+            needed, there = each / 2**30, free / 2**30
+            raise Error(f"about {needed:.1f} GiB would be needed, {there:.1f} are free; a smaller size takes less")
+        return min(self._most, memory.fitting(each, free)), each
+
+    def _part(self, part: list[tuple[Run, Subject]], slot: int, threads: int, each: int) -> list[tuple[Run, Subject]]:
+        """Paint some together; gives those that are to be tried alone."""
+        subjects = [subject for _, subject in part]
+        for run, _ in part:
+            run.begin()
+        try:
+            group = Group(subjects, self._shared, slot, threads, each)
+            stages = [partial(group.stage, index) for index in range(len(group.sizes))]
+            look = partial(_look, part)
+            with kernel_threads(threads):
+                made = driver.Driver(look, tolerance=subjects[0].options.tolerance, apart=True).run(stages, len(stages))
+        except _Stopped:
+            return []
+        except Exception as problem:
+            if memory.ran_out(problem):
+                self._shared.passes.clear()
+                give_back()
+            if len(part) > 1:
+                return [(run, subject) for run, subject in part if not run.over]
+            part[0][0].fail(problem)
+            return []
+        for at, (run, subject) in enumerate(part):
+            if run.over:
+                continue
+            if at in made.failed:
+                run.end("failed", error=made.failed[at])
+            else:
+                run.end("done", subject.result(made.pictures[at], []))
+        return []
+
+    def _one(self, run: Run) -> None:
+        """A job of any other task."""
+        task = run.task
+        module = tasks.load(task.task)
+        inputs: list[Any] = [
+            task.pictures[name] if many else task.pictures[name][0] for name, many in module.ARGUMENTS.items()
+        ]
+        more = {name: paths[0] for name, paths in task.pictures.items() if name not in module.ARGUMENTS}
+
+        def look(progress: driver.Progress) -> None:
+            run.look(progress, progress.loss, progress.result)
+            if run.over:
+                raise _Stopped
+
+        try:
+            if inputs:
+                run.before(pictures.read(inputs[0]).rgb)
+            function = getattr(module, task.task)
+            result: Result = function(*inputs, callback=look, threads=self._threads, **{**task.options, **more})
+        except _Stopped:
+            return
+        except Exception as problem:
+            run.fail(problem)
+            return
+        finally:
+            give_back()
+        if task.id in self._orders.cancelled:
+            run.end("cancelled", result)
+        else:
+            run.end("done", result)
+
+
+def _look(part: Sequence[tuple[Run, Subject]], progress: driver.Progress) -> None:
+    """After an iteration of a part: each of its jobs is told."""
+    taken: list[Array] = []
+
+    def made(at: int, subject: Subject) -> Result:
+        if not taken:
+            taken.append(progress.picture())
+        return subject.result(taken[0][at], [])
+
+    for at, (run, subject) in enumerate(part):
+        if not run.over:
+            run.look(progress, progress.losses[at], partial(made, at, subject))
+    if all(run.over for run, _ in part):
+        raise _Stopped
+
+
+def _resumed(options: Options, checkpoint: dict[str, Any], picture: Path) -> dict[str, Any]:
+    """The options with which a job goes on from a checkpoint: the scales and iterations left, from its picture."""
+    if not picture.exists():
+        return dict(options)
+    recipe = options.recipe()
+    left = checkpoint["scales"] - checkpoint["scale"] + 1
+    over: dict[str, Any] = {"init": str(picture), "init_noise": 0.0, "scales": left, "margin": recipe.margin}
+    if left == 1:
+        over["iterations"] = max(checkpoint["iterations"] - checkpoint["iteration"], 1)
+    return {**dict(options), **over}

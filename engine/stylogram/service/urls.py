@@ -1,0 +1,77 @@
+"""Pictures that a JSON request names: `data:` URLs, and http(s) URLs from hosts that the operator has named.
+
+Other hosts are refused before a name is looked up, and redirects are not followed: a request must not make this server
+ask machines that only it can reach.
+"""
+
+import base64
+import binascii
+import http.client
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import Error
+
+TIMEOUT = 15.0  # seconds, for all of one picture
+CHUNK = 1 << 16
+
+
+class RefusedError(Error):
+    """An address that this server does not fetch from."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+
+
+def picture(url: str, field: str, hosts: Sequence[str], most: int) -> bytes:
+    """The bytes that a URL stands for, at most `most`."""
+    if url.startswith("data:"):
+        return _data(url, field)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise Error(f"{field}: a data: URL is accepted, or an http(s) URL; got {url[:60]!r}")
+    if not hosts:
+        raise RefusedError(f"{field}: this server fetches no URLs; accepted: data: URLs, or multipart/form-data")
+    if parts.netloc.lower() not in hosts:
+        raise RefusedError(f"{field}: this server does not fetch from {parts.netloc!r}; accepted: {', '.join(hosts)}")
+    return _fetched(url, field, most)
+
+
+def _data(url: str, field: str) -> bytes:
+    head, comma, body = url.partition(",")
+    if not comma or not head.endswith(";base64"):
+        raise Error(f"{field}: a data: URL must be in base64 (data:image/png;base64,...), got {url[:40]!r}")
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise Error(f"{field}: the data: URL's base64 is damaged; accepted: a whole one") from None
+
+
+def _fetched(url: str, field: str, most: int) -> bytes:
+    until = time.monotonic() + TIMEOUT
+    data = bytearray()
+    try:
+        with _opener.open(url, timeout=TIMEOUT / 3) as answer:
+            while chunk := answer.read1(CHUNK):
+                data += chunk
+                if len(data) > most:
+                    raise Error(f"{field}: {url[:80]} is over {most:,} bytes, the most that is accepted")
+                if time.monotonic() > until:
+                    raise Error(f"{field}: {url[:80]} took more than {TIMEOUT:g} s")
+    except urllib.error.HTTPError as problem:
+        with problem:
+            raise Error(f"{field}: {url[:80]} answers {problem.code}; accepted: 200, without redirects") from None
+    except (OSError, http.client.HTTPException, ValueError) as problem:
+        if isinstance(problem, Error):
+            raise
+        raise Error(f"{field}: {url[:80]} cannot be fetched: {problem}") from None
+    return bytes(data)
