@@ -44,6 +44,13 @@ void subtract(const float* from, float* to, std::int64_t length) {
   });
 }
 
+// Has the second cache fetch what is read next. The processor does so by itself only within a page, and a chunk is a
+// page or two of each of many vectors.
+void fetch(const float* from, std::int64_t length) {
+  constexpr std::int64_t line = 16;
+  for (std::int64_t i = 0; i < length; i += line) __builtin_prefetch(from + i, 0, 2);
+}
+
 // The products of a chunk of one pair, summed in float lanes; chunks are summed in double.
 void add_products(const float* s, const float* y, const float* new_y, const float* g, std::int64_t length,
                   Products* products) {
@@ -143,8 +150,10 @@ void Lbfgs::step(float* x, const float* gradient, const double* value, Stream st
 
 // body(slice number, stretch), for all slices of all pictures.
 template <class Body>
-void Lbfgs::for_slices(const Body& body) const {
-  parallel_for(n_ * slices_.count, [&](std::int64_t part) {
+void Lbfgs::for_slices(Order order, const Body& body) const {
+  const std::int64_t parts = n_ * slices_.count;
+  parallel_for(parts, [&](std::int64_t turn) {
+    const std::int64_t part = order == Order::backwards ? parts - 1 - turn : turn;
     const std::int64_t slice = part % slices_.count;
     const std::int64_t begin = slices_.begin(slice);
     body(static_cast<std::size_t>(part), Stretch{part / slices_.count, begin, slices_.end(slice) - begin});
@@ -152,7 +161,7 @@ void Lbfgs::for_slices(const Body& body) const {
 }
 
 void Lbfgs::measure(const float* gradient) {
-  for_slices([&](std::size_t part, const Stretch& stretch) {
+  for_slices(Order::forwards, [&](std::size_t part, const Stretch& stretch) {
     norms_[part] = l1_norm(gradient + stretch.n * d_ + stretch.begin, stretch.length);
   });
   for (std::int64_t n = 0; n < n_; ++n) {
@@ -181,8 +190,13 @@ void Lbfgs::choose(Picture& picture, const double* value) {
   picture.previous_value = value == nullptr ? 0 : *value;
 }
 
+void Lbfgs::fetch_pair(std::int64_t n, std::int64_t slot, std::int64_t begin, std::int64_t length) const {
+  fetch(s(n, slot) + begin, length);
+  fetch(y(n, slot) + begin, length);
+}
+
 void Lbfgs::form_products(const float* gradient) {
-  for_slices([&](std::size_t part, const Stretch& stretch) {
+  for_slices(Order::forwards, [&](std::size_t part, const Stretch& stretch) {
     if (at(stretch.n).outcome != Outcome::kept) return;
     products_of(stretch, gradient + stretch.n * d_, products_.data() + part * static_cast<std::size_t>(slots_));
   });
@@ -200,6 +214,7 @@ void Lbfgs::products_of(const Stretch& stretch, const float* gradient, Products*
     subtract(g, new_y, length);
     for (std::int64_t age = 0; age <= history.count(); ++age) {
       const std::int64_t slot = history.slot(age);
+      if (age < history.count()) fetch_pair(stretch.n, history.slot(age + 1), i, length);
       add_products(s(stretch.n, slot) + i, y(stretch.n, slot) + i, new_y, g, length, products + age);
     }
   }
@@ -238,7 +253,7 @@ void Lbfgs::set_direction(std::int64_t n) {
 }
 
 void Lbfgs::move(float* x, const float* gradient) {
-  for_slices([&](std::size_t, const Stretch& stretch) {
+  for_slices(Order::backwards, [&](std::size_t, const Stretch& stretch) {
     const Outcome outcome = at(stretch.n).outcome;
     if (outcome == Outcome::not_finite) return;
     const std::int64_t end = stretch.begin + stretch.length;
@@ -262,6 +277,9 @@ void Lbfgs::combine(const Stretch& chunk, const float* gradient, float* directio
   for (std::int64_t age = 0; age < picture.history.count(); ++age) {
     const std::int64_t slot = picture.history.slot(age);
     const auto i = static_cast<std::size_t>(age);
+    if (age + 1 < picture.history.count()) {
+      fetch_pair(chunk.n, picture.history.slot(age + 1), chunk.begin, chunk.length);
+    }
     add_pair(c.s[i], s(chunk.n, slot) + chunk.begin, c.y[i], y(chunk.n, slot) + chunk.begin, direction, chunk.length);
   }
 }
