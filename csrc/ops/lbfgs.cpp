@@ -44,13 +44,6 @@ void subtract(const float* from, float* to, std::int64_t length) {
   });
 }
 
-// Has the second cache fetch what is read next. The processor does so by itself only within a page, and a chunk is a
-// page or two of each of many vectors.
-void fetch(const float* from, std::int64_t length) {
-  constexpr std::int64_t line = 16;
-  for (std::int64_t i = 0; i < length; i += line) __builtin_prefetch(from + i, 0, 2);
-}
-
 // The products of a chunk of one pair, summed in float lanes; chunks are summed in double.
 void add_products(const float* s, const float* y, const float* new_y, const float* g, std::int64_t length,
                   Products* products) {
@@ -190,11 +183,6 @@ void Lbfgs::choose(Picture& picture, const double* value) {
   picture.previous_value = value == nullptr ? 0 : *value;
 }
 
-void Lbfgs::fetch_pair(std::int64_t n, std::int64_t slot, std::int64_t begin, std::int64_t length) const {
-  fetch(s(n, slot) + begin, length);
-  fetch(y(n, slot) + begin, length);
-}
-
 void Lbfgs::form_products(const float* gradient) {
   for_slices(Order::forwards, [&](std::size_t part, const Stretch& stretch) {
     if (at(stretch.n).outcome != Outcome::kept) return;
@@ -214,7 +202,6 @@ void Lbfgs::products_of(const Stretch& stretch, const float* gradient, Products*
     subtract(g, new_y, length);
     for (std::int64_t age = 0; age <= history.count(); ++age) {
       const std::int64_t slot = history.slot(age);
-      if (age < history.count()) fetch_pair(stretch.n, history.slot(age + 1), i, length);
       add_products(s(stretch.n, slot) + i, y(stretch.n, slot) + i, new_y, g, length, products + age);
     }
   }
@@ -277,9 +264,6 @@ void Lbfgs::combine(const Stretch& chunk, const float* gradient, float* directio
   for (std::int64_t age = 0; age < picture.history.count(); ++age) {
     const std::int64_t slot = picture.history.slot(age);
     const auto i = static_cast<std::size_t>(age);
-    if (age + 1 < picture.history.count()) {
-      fetch_pair(chunk.n, picture.history.slot(age + 1), chunk.begin, chunk.length);
-    }
     add_pair(c.s[i], s(chunk.n, slot) + chunk.begin, c.y[i], y(chunk.n, slot) + chunk.begin, direction, chunk.length);
   }
 }

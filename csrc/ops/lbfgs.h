@@ -87,7 +87,6 @@ class Lbfgs {
 
   void measure(const float* gradient);
   void choose(Picture& picture, const double* value);
-  void fetch_pair(std::int64_t n, std::int64_t slot, std::int64_t begin, std::int64_t length) const;
   void form_products(const float* gradient);
   void products_of(const Stretch& stretch, const float* gradient, lbfgs::Products* products) const;
   void set_direction(std::int64_t n);

@@ -1,4 +1,4 @@
-"""Losses, TV and L-BFGS of one build of the kernels against another's: python bench/kernels.py BEFORE.so AFTER.so
+"""Losses, TV and L-BFGS of one build of the kernels against another's: python bench/kernel_builds.py BEFORE.so AFTER.so
 
 Both are files of `stylogram._core`. Each round runs both, each in a process of its own, by turns; a process measures
 every kernel on the shapes of VGG-19 for a picture of 512 px and one of 256 px. A figure is the ratio of a round's two
