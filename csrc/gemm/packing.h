@@ -1,7 +1,6 @@
 // Copies a block of a matrix to where a micro-kernel reads it, a few pieces at a time between the micro-kernel's calls:
-// the memory works while the processor multiplies. A piece is two vectors of one row, and a cache holds it as long as
-// the copy takes. (Fetching the whole block beforehand does not help: its rows are often a power of two apart, so they
-// fall on the same lines of the caches, and drive each other out.)
+// the memory works while the processor multiplies. A piece is two vectors of one row. Only a row or so is fetched
+// before it is copied: rows are often a power of two apart, so that they fall on the same lines of the caches.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +37,7 @@ class Packing {
   void finish() { run(block_.rows * pieces_); }
 
  private:
-  static constexpr std::int64_t kFloatsAhead = 512;  // fetched before they are copied
+  static constexpr std::int64_t kFloatsAhead = 512;  // fetched before they are copied, or one row if that is more
 
   void run(std::int64_t pieces) {
     while (pieces > 0 && row_ < block_.rows) {

@@ -81,7 +81,7 @@ struct Block {
     return plan.product.out + (n * plan.product.rows + row) * plan.product.columns + begin + column;
   }
   std::int64_t panels() const { return (width + plan.micro.outer_columns - 1) / plan.micro.outer_columns; }
-  // A panel more than it is long: panels would fall on the same lines of the cache.
+  // A line more than a panel is long: panels would fall on the same lines of the cache.
   std::int64_t panel_stride() const { return depth * plan.micro.outer_columns + kLine; }
 
   PackedBlock packed(float* to) const {
