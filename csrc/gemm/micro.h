@@ -22,6 +22,10 @@ struct MicroKernels {
   /// a, b: (dot_rows, k) with `stride` floats a row, k a multiple of `lanes`; tile: as dot_offset says, added to.
   using Dot = void (*)(const float* a, const float* b, std::int64_t k, std::int64_t stride, float* tile);
 
+  /// `pieces` of two vectors each, one after the other at `from`, to places `stride` floats apart; those at `ahead` are
+  /// fetched meanwhile.
+  using Copy = void (*)(const float* from, const float* ahead, std::int64_t pieces, float* to, std::int64_t stride);
+
   int lanes;          // floats in a vector
   int outer_rows;     // the most rows of an outer tile
   int outer_columns;  // its columns: two vectors
@@ -29,6 +33,7 @@ struct MicroKernels {
   int dot_tile;       // floats that a dot tile takes: dot_rows², rounded up to groups of four
   Outer outer[kMostOuterRows + 1];
   Dot dot;
+  Copy copy;
 };
 
 /// Those of the level in use.

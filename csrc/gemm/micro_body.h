@@ -93,6 +93,16 @@ STYLOGRAM_TARGET void dot(const float* a, const float* b, std::int64_t k, std::i
   }
 }
 
+STYLOGRAM_TARGET static void copy(const float* from, const float* ahead, std::int64_t pieces, float* to,
+                                  std::int64_t stride) {
+  for (; pieces > 0; --pieces, from += 2 * STYLOGRAM_LANES, ahead += 2 * STYLOGRAM_LANES, to += stride) {
+    __builtin_prefetch(ahead);
+    __builtin_prefetch(ahead + STYLOGRAM_LANES);
+    store(to, load(from));
+    store(to + STYLOGRAM_LANES, load(from + STYLOGRAM_LANES));
+  }
+}
+
 template <int Rows>
 constexpr MicroKernels::Outer outer_or_none() {
   if constexpr (Rows <= STYLOGRAM_OUTER_ROWS) {
@@ -112,6 +122,7 @@ static const MicroKernels table = {
      outer_or_none<6>(), outer_or_none<7>(), outer_or_none<8>(), outer_or_none<9>(), outer_or_none<10>(),
      outer_or_none<11>(), outer_or_none<12>(), outer_or_none<13>(), outer_or_none<14>()},
     dot<STYLOGRAM_DOT_ROWS>,
+    copy,
 };
 
 #undef STYLOGRAM_TARGET

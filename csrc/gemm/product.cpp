@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
+#include <utility>
 
-#include "gemm/ahead.h"
 #include "gemm/micro.h"
+#include "gemm/packing.h"
 #include "parallel.h"
 #include "scratch.h"
 #include "simd.h"
@@ -27,34 +27,15 @@ struct Tiles {
   std::int64_t begin(std::int64_t tile) const { return rows * tile / count; }
 };
 
-// a (rows, depth) as panels, tile by tile, within each depth block: (depth, rows of the tile).
-void pack_rows(const float* a, std::int64_t depth, const Tiles& tiles, float* to) {
+// The rows of one tile of a (rows, depth) as panels (depth, rows of the tile), within each depth block of all tiles.
+void pack_tile(const float* a, std::int64_t depth, const Tiles& tiles, std::int64_t tile, float* panels) {
+  const std::int64_t begin = tiles.begin(tile);
+  const std::int64_t end = tiles.begin(tile + 1);
   for (std::int64_t k0 = 0; k0 < depth; k0 += kDepth) {
     const std::int64_t k1 = std::min(depth, k0 + kDepth);
-    for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
-      const std::int64_t end = tiles.begin(tile + 1);
-      for (std::int64_t k = k0; k < k1; ++k) {
-        for (std::int64_t i = tiles.begin(tile); i < end; ++i) *to++ = a[i * depth + k];
-      }
-    }
-  }
-}
-
-// Rows k of b[:, :width] as panels of `panel` columns: (depth, panel) each, the last one filled with zeros. Row after
-// row, as it lies in memory: the processor's prefetcher follows long rows, not a column of short pieces.
-void pack_columns(const float* b, std::int64_t stride, std::int64_t depth, std::int64_t width, std::int64_t panel,
-                  const float* scale, float* to) {
-  for (std::int64_t k = 0; k < depth; ++k) {
-    const float* from = b + k * stride;
-    float* row = to + k * panel;
-    for (std::int64_t j = 0; j < width; j += panel, row += depth * panel) {
-      const std::int64_t columns = std::min(panel, width - j);
-      if (columns < panel) std::fill(row + columns, row + panel, 0.0F);
-      if (scale == nullptr) {
-        std::memcpy(row, from + j, sizeof(float) * static_cast<std::size_t>(columns));
-      } else {
-        for (std::int64_t i = 0; i < columns; ++i) row[i] = from[j + i] * scale[j + i];
-      }
+    float* to = panels + k0 * tiles.rows + begin * (k1 - k0);
+    for (std::int64_t k = k0; k < k1; ++k) {
+      for (std::int64_t i = begin; i < end; ++i) *to++ = a[i * depth + k];
     }
   }
 }
@@ -83,17 +64,31 @@ struct Plan {
   std::int64_t begin(std::int64_t block) const {
     return std::clamp<std::int64_t>(block * width - shift, 0, product.columns);
   }
+  // Floats that the packed columns of a block take.
+  std::int64_t most_packed() const {
+    return width * std::min(product.depth, kDepth) + width / micro.outer_columns * kLine;
+  }
 };
 
-// One block of columns of one picture.
+// One block of one picture: some rows of b, and some columns.
 struct Block {
   const Plan& plan;
   const float* panels_of_a;
-  std::int64_t n, begin, width;
+  std::int64_t n, k, depth, begin, width;
   Store store;
 
   float* out(std::int64_t row, std::int64_t column) const {
     return plan.product.out + (n * plan.product.rows + row) * plan.product.columns + begin + column;
+  }
+  std::int64_t panels() const { return (width + plan.micro.outer_columns - 1) / plan.micro.outer_columns; }
+  // A line more than a panel is long: panels would fall on the same lines of the cache.
+  std::int64_t panel_stride() const { return depth * plan.micro.outer_columns + kLine; }
+
+  PackedBlock packed(float* to) const {
+    const Product& p = plan.product;
+    const float* from = p.b + (n * p.depth + k) * p.columns + begin;
+    const float* scale = p.column_scale == nullptr ? nullptr : p.column_scale + n * p.scale_stride + begin;
+    return {from, depth, width, p.columns, scale, to, plan.micro.outer_columns, panel_stride()};
   }
 };
 
@@ -109,57 +104,77 @@ void edge_tile(MicroKernels::Outer kernel, const float* a, const float* b, std::
   }
 }
 
-void multiply_packed(const Block& block, const float* a, const float* b, std::int64_t depth, Store store,
-                     Ahead& ahead) {
+void multiply_packed(const Block& block, const float* b, Packing& next) {
   const Tiles& tiles = block.plan.tiles;
   const std::int64_t panel = block.plan.micro.outer_columns;
   const std::int64_t stride = block.plan.product.columns;
+  const float* a = block.panels_of_a + block.n * tiles.rows * block.plan.product.depth + block.k * tiles.rows;
   for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
     const std::int64_t row = tiles.begin(tile);
     const std::int64_t rows = tiles.begin(tile + 1) - row;
     const MicroKernels::Outer kernel = block.plan.micro.outer[rows];
-    for (std::int64_t j = 0; j < block.width; j += panel) {
+    const float* packed = b;
+    for (std::int64_t j = 0; j < block.width; j += panel, packed += block.panel_stride()) {
       const std::int64_t columns = block.width - j;
       if (columns >= panel) {
-        kernel(a, b + j * depth, depth, block.out(row, j), stride, store);
+        kernel(a, packed, block.depth, block.out(row, j), stride, block.store);
       } else {
-        edge_tile(kernel, a, b + j * depth, depth, rows, columns, panel, block.out(row, j), stride,
-                  store == Store::add);
+        edge_tile(kernel, a, packed, block.depth, rows, columns, panel, block.out(row, j), stride,
+                  block.store == Store::add);
       }
-      ahead.next();
+      next.next();
     }
-    a += rows * depth;
+    a += rows * block.depth;
   }
 }
 
-void multiply_block(const Block& block, std::int64_t next_width) {
-  thread_local Scratch<float> scratch;
-  const Product& p = block.plan.product;
-  const std::int64_t panel = block.plan.micro.outer_columns;
-  const std::int64_t panels = (block.width + panel - 1) / panel;
-  float* packed = scratch.get(static_cast<std::size_t>(std::min(p.depth, kDepth) * panels * panel));
-  const float* scale = p.column_scale;
-  if (scale != nullptr) scale += block.n * p.scale_stride + block.begin;
-  const float* a = block.panels_of_a + block.n * p.rows * p.depth;
-  for (std::int64_t k = 0; k < p.depth; k += kDepth) {
-    const std::int64_t depth = std::min(kDepth, p.depth - k);
-    const float* b = p.b + (block.n * p.depth + k) * p.columns + block.begin;
-    pack_columns(b, p.columns, depth, block.width, panel, scale, packed);
-    Ahead ahead(b + block.width, depth, next_width, p.columns, block.plan.tiles.count * panels);
-    multiply_packed(block, a + k * p.rows, packed, depth, k > 0 ? Store::add : block.store, ahead);
+// The blocks of a part, one after the other: columns, and within them depths.
+class Blocks {
+ public:
+  Blocks(const Plan& plan, const float* panels_of_a, std::int64_t n, std::int64_t part)
+      : plan_(plan),
+        panels_of_a_(panels_of_a),
+        n_(n),
+        block_(part * plan.blocks_in_part),
+        last_(std::min(plan.blocks, block_ + plan.blocks_in_part)) {}
+
+  bool done() const { return block_ >= last_; }
+  Block get() const {
+    const Product& p = plan_.product;
+    const std::int64_t begin = plan_.begin(block_);
+    const bool on_line = (begin + plan_.shift) % kLine == 0;
+    const Store set = p.accumulate || k_ > 0 ? Store::add : plan_.streams && on_line ? Store::stream : Store::set;
+    return {plan_, panels_of_a_, n_, k_, std::min(kDepth, p.depth - k_), begin, plan_.begin(block_ + 1) - begin, set};
   }
-}
+  void advance() {
+    k_ += kDepth;
+    if (k_ < plan_.product.depth) return;
+    k_ = 0;
+    ++block_;
+  }
+
+ private:
+  const Plan& plan_;
+  const float* panels_of_a_;
+  std::int64_t n_, block_, last_;
+  std::int64_t k_ = 0;
+};
 
 void multiply_part(const Plan& plan, const float* panels_of_a, std::int64_t n, std::int64_t part) {
-  const std::int64_t first = part * plan.blocks_in_part;
-  const std::int64_t last = std::min(plan.blocks, first + plan.blocks_in_part);
-  for (std::int64_t i = first; i < last; ++i) {
-    const std::int64_t begin = plan.begin(i);
-    const std::int64_t end = plan.begin(i + 1);
-    const bool on_line = (begin + plan.shift) % kLine == 0;
-    const Store set = plan.streams && on_line ? Store::stream : Store::set;
-    const std::int64_t next = i + 1 < last ? plan.begin(i + 2) - end : 0;
-    multiply_block({plan, panels_of_a, n, begin, end - begin, plan.product.accumulate ? Store::add : set}, next);
+  thread_local Scratch<float> scratch;
+  const std::int64_t most = plan.most_packed();
+  float* now = scratch.get(static_cast<std::size_t>(2 * most));
+  float* then = now + most;
+  Blocks blocks(plan, panels_of_a, n, part);
+  Packing(plan.micro, blocks.get().packed(now), 1).finish();
+  while (!blocks.done()) {
+    const Block block = blocks.get();
+    blocks.advance();
+    Packing next(plan.micro, blocks.done() ? PackedBlock{} : blocks.get().packed(then),
+                 plan.tiles.count * block.panels());
+    multiply_packed(block, now, next);
+    next.finish();
+    std::swap(now, then);
   }
   if (plan.streams) std::atomic_thread_fence(std::memory_order_seq_cst);  // streamed stores are ordered by nothing less
 }
@@ -171,8 +186,10 @@ void multiply(const Product& product) {
   const Plan plan(product);
   const std::int64_t size = product.rows * product.depth;
   float* panels = scratch.get(static_cast<std::size_t>(product.batch * size));
-  parallel_for(product.batch,
-               [&](std::int64_t n) { pack_rows(product.a + n * size, product.depth, plan.tiles, panels + n * size); });
+  parallel_for(product.batch * plan.tiles.count, [&](std::int64_t part) {
+    const std::int64_t at = part / plan.tiles.count * size;
+    pack_tile(product.a + at, product.depth, plan.tiles, part % plan.tiles.count, panels + at);
+  });
   parallel_for(product.batch * plan.parts,
                [&](std::int64_t part) { multiply_part(plan, panels, part / plan.parts, part % plan.parts); });
 }

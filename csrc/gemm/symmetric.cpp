@@ -18,6 +18,7 @@ constexpr std::int64_t kDepth = 512;  // columns of F that are packed at a time
 constexpr std::int64_t kBand = 12;    // tile rows that stay in the second cache while the other side passes by
 constexpr std::int64_t kMostSlices = 16;
 constexpr std::int64_t kSumFloats = std::int64_t{4} << 20;  // that the slices' sums may take together
+constexpr std::int64_t kMirrored = 16;                      // rows and columns of a square
 constexpr std::int64_t kGroupRows = 128;
 constexpr std::int64_t kFewSlices = 8;    // with fewer, the tile rows are cut into groups too, to have parts enough
 constexpr std::int64_t kRowsAhead = 256;  // of the next columns that the second cache can take besides this band
@@ -113,31 +114,48 @@ void multiply_part(const Plan& plan, std::int64_t n, std::int64_t slice, std::in
 // to[i] = (sums[i] + sums[i + stride] + ...) / divisor, in double, in the order of the slices.
 void sum_slices(const float* sums, std::int64_t slices, std::int64_t stride, std::int64_t count, double divisor,
                 float* to) {
+  constexpr std::int64_t chunk = 64;
   simd::run([=]() STYLOGRAM_INLINE {
+    for (std::int64_t begin = 0; begin < count; begin += chunk) {
+      const std::int64_t length = std::min(chunk, count - begin);
+      double totals[chunk] = {};
+      for (std::int64_t slice = 0; slice < slices; ++slice) {
+        const float* from = sums + slice * stride + begin;
 #pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) {
-      double total = 0;
-      for (std::int64_t slice = 0; slice < slices; ++slice) total += static_cast<double>(sums[i + slice * stride]);
-      to[i] = static_cast<float>(total / divisor);
+        for (std::int64_t i = 0; i < length; ++i) totals[i] += static_cast<double>(from[i]);
+      }
+#pragma omp simd
+      for (std::int64_t i = 0; i < length; ++i) to[begin + i] = static_cast<float>(totals[i] / divisor);
     }
   });
 }
 
-// One tile row, from the slices' sums into both triangles.
+// One tile row, from the slices' sums into the lower triangle.
 void finish_row(const Plan& plan, std::int64_t n, std::int64_t i, const float* sums) {
   thread_local Scratch<float> scratch;
   const std::int64_t side = plan.micro.dot_rows;
   const std::int64_t rows = plan.product.rows;
   const std::int64_t count = (i + 1) * plan.micro.dot_tile;
-  float* tile = scratch.get(static_cast<std::size_t>(count));
+  float* tiles = scratch.get(static_cast<std::size_t>(count));
   sum_slices(sums + tile_number(i, 0) * plan.micro.dot_tile, plan.slices.count, plan.floats(), count,
-             plan.product.divisor[n], tile);
-  float* out = plan.product.out + n * rows * rows;
-  for (std::int64_t j = 0; j <= i; ++j, tile += plan.micro.dot_tile) {
-    for (std::int64_t row = i * side; row < std::min(rows, (i + 1) * side); ++row) {
-      const float* from = tile + (row - i * side) * side - j * side;
-      for (std::int64_t column = j * side; column <= std::min(row, (j + 1) * side - 1); ++column) {
-        out[row * rows + column] = out[column * rows + row] = from[column];
+             plan.product.divisor[n], tiles);
+  for (std::int64_t row = i * side; row < std::min(rows, (i + 1) * side); ++row) {
+    float* to = plan.product.out + (n * rows + row) * rows;
+    const float* from = tiles + (row - i * side) * side;
+    for (std::int64_t j = 0; j <= i; ++j, from += plan.micro.dot_tile, to += side) {
+      std::copy(from, from + std::min(side, row + 1 - j * side), to);
+    }
+  }
+}
+
+// Columns [begin, begin + kMirrored) of the lower triangle into those rows of the upper, a square at a time: a whole
+// column lies on few lines of the caches.
+void mirror(float* out, std::int64_t rows, std::int64_t begin) {
+  const std::int64_t end = std::min(rows, begin + kMirrored);
+  for (std::int64_t square = begin; square < rows; square += kMirrored) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      for (std::int64_t j = std::max(square, i + 1); j < std::min(rows, square + kMirrored); ++j) {
+        out[i * rows + j] = out[j * rows + i];
       }
     }
   }
@@ -158,6 +176,10 @@ void multiply_by_transpose(const Symmetric& product) {
   parallel_for(product.batch * plan.tile_rows, [&](std::int64_t part) {
     const std::int64_t n = part / plan.tile_rows;
     finish_row(plan, n, part % plan.tile_rows, sums + n * slices * plan.floats());
+  });
+  const std::int64_t bands = (product.rows + kMirrored - 1) / kMirrored;
+  parallel_for(product.batch * bands, [&](std::int64_t part) {
+    mirror(product.out + part / bands * product.rows * product.rows, product.rows, part % bands * kMirrored);
   });
 }
 

@@ -143,8 +143,10 @@ void Lbfgs::step(float* x, const float* gradient, const double* value, Stream st
 
 // body(slice number, stretch), for all slices of all pictures.
 template <class Body>
-void Lbfgs::for_slices(const Body& body) const {
-  parallel_for(n_ * slices_.count, [&](std::int64_t part) {
+void Lbfgs::for_slices(Order order, const Body& body) const {
+  const std::int64_t parts = n_ * slices_.count;
+  parallel_for(parts, [&](std::int64_t turn) {
+    const std::int64_t part = order == Order::backwards ? parts - 1 - turn : turn;
     const std::int64_t slice = part % slices_.count;
     const std::int64_t begin = slices_.begin(slice);
     body(static_cast<std::size_t>(part), Stretch{part / slices_.count, begin, slices_.end(slice) - begin});
@@ -152,7 +154,7 @@ void Lbfgs::for_slices(const Body& body) const {
 }
 
 void Lbfgs::measure(const float* gradient) {
-  for_slices([&](std::size_t part, const Stretch& stretch) {
+  for_slices(Order::forwards, [&](std::size_t part, const Stretch& stretch) {
     norms_[part] = l1_norm(gradient + stretch.n * d_ + stretch.begin, stretch.length);
   });
   for (std::int64_t n = 0; n < n_; ++n) {
@@ -182,7 +184,7 @@ void Lbfgs::choose(Picture& picture, const double* value) {
 }
 
 void Lbfgs::form_products(const float* gradient) {
-  for_slices([&](std::size_t part, const Stretch& stretch) {
+  for_slices(Order::forwards, [&](std::size_t part, const Stretch& stretch) {
     if (at(stretch.n).outcome != Outcome::kept) return;
     products_of(stretch, gradient + stretch.n * d_, products_.data() + part * static_cast<std::size_t>(slots_));
   });
@@ -238,7 +240,7 @@ void Lbfgs::set_direction(std::int64_t n) {
 }
 
 void Lbfgs::move(float* x, const float* gradient) {
-  for_slices([&](std::size_t, const Stretch& stretch) {
+  for_slices(Order::backwards, [&](std::size_t, const Stretch& stretch) {
     const Outcome outcome = at(stretch.n).outcome;
     if (outcome == Outcome::not_finite) return;
     const std::int64_t end = stretch.begin + stretch.length;

@@ -75,14 +75,15 @@ class Lbfgs {
     const lbfgs::Combination* direction = nullptr;
     float length = 0;  // t
   };
-  struct Stretch;  // some numbers of one picture
+  struct Stretch;                            // some numbers of one picture
+  enum class Order { forwards, backwards };  // backwards begins with the pairs that the caches still hold
 
   const Picture& at(std::int64_t n) const { return pictures_[static_cast<std::size_t>(n)]; }
   Picture& at(std::int64_t n) { return pictures_[static_cast<std::size_t>(n)]; }
   float* s(std::int64_t n, std::int64_t slot) const { return s_ + (n * slots_ + slot) * stride_; }
   float* y(std::int64_t n, std::int64_t slot) const { return y_ + (n * slots_ + slot) * stride_; }
   template <class Body>
-  void for_slices(const Body& body) const;
+  void for_slices(Order order, const Body& body) const;
 
   void measure(const float* gradient);
   void choose(Picture& picture, const double* value);

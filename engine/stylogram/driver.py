@@ -1,6 +1,7 @@
 """The driver turns the crank: stages (one a scale), stop rules, callbacks, the best picture so far, the trace."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
@@ -168,7 +169,8 @@ class _Course:
     def __init__(self, count: int, failed: dict[int, str]) -> None:
         self.going: Flags = np.array([at not in failed for at in range(count)])
         self.bad = np.zeros(count, int)
-        self._losses: list[Values] = []
+        self._recent: deque[Values] = deque()  # the losses of the last window
+        self._before = np.full(count, np.nan)  # the least of those before it
 
     def count_bad(self, objective: Total) -> None:
         """How many evaluations in a row were not finite, of each picture that goes on."""
@@ -185,11 +187,11 @@ class _Course:
         """Pictures that a whole window lowered by less than the tolerance stop, each by its own losses."""
         if not tolerance:
             return
-        self._losses.append(total.copy())
-        if len(self._losses) > window:
-            losses = np.array(self._losses)
-            before, now = (np.fmin.reduce(part) for part in (losses[:-window], losses[-window:]))
-            self.going &= ~(before - now < tolerance * np.abs(now))
+        self._recent.append(total.copy())
+        if len(self._recent) > window:
+            self._before = np.fmin(self._before, self._recent.popleft())
+            now = np.fmin.reduce(self._recent)
+            self.going &= ~(self._before - now < tolerance * np.abs(now))
 
 
 class Driver:

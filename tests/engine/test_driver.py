@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import stylogram
 from stylogram import Error, _core
-from stylogram.driver import Diverged, Driver, Interrupted, Stage
+from stylogram.driver import Diverged, Driver, Interrupted, Stage, _Course
 from stylogram.driver import run as drive
 from stylogram.optimise import Settings
 from stylogram.result import Result
@@ -194,6 +194,26 @@ def test_tolerance_stops_when_the_loss_is_flat():
     assert len(run(bumps, Descent(0.02), iterations=40, tolerance=1e-3, window=20).trace) == 41
     falling = run(Parabola(), Descent(0.01), iterations=60, tolerance=1e-3, window=20)
     assert len(falling.trace) == 61
+
+
+def test_flatness_is_that_of_the_least_losses_before_and_within_the_window():
+    """At every iteration, of every picture, with losses that are no numbers among them, as from all losses kept."""
+    window, tolerance, stopped = 4, 0.05, 0
+    losses = np.random.default_rng(0).exponential(size=(60, 5)) * 0.97 ** np.arange(60)[:, None]
+    losses[::7, 1] = np.nan
+    losses[:9, 2] = np.nan
+    course = _Course(5, {})
+    for count, row in enumerate(losses, 1):
+        course.going[:] = True
+        course.stop_flat(row, tolerance, window)
+        if count <= window:
+            assert course.going.all()
+            continue
+        before, now = (np.fmin.reduce(part) for part in (losses[: count - window], losses[count - window : count]))
+        flat = before - now < tolerance * np.abs(now)
+        np.testing.assert_array_equal(course.going, ~flat)
+        stopped += flat.sum()
+    assert 0 < stopped < 5 * 56
 
 
 def test_clamp_keeps_the_picture_in_its_range():
