@@ -132,7 +132,7 @@ class Best(Protocol):
     def picture(self) -> Array:
         """(N,3,H,W)."""
 
-    def look(self, objective: Objective, iteration: int, going: Flags) -> None:
+    def look(self, objective: Total, iteration: int, going: Flags) -> None:
         """After an evaluation; only pictures that are `going` change."""
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Picture = str | Path | NDArray[Any]
 Targets = dict[tuple[str, int], Any]  # what a style loss aims at, by tensor and region
 
+Pass = FeaturePass | DevicePass
 STARTS = ("content", "random")
 
 
@@ -265,7 +266,7 @@ class Painting:
         """The network on pictures in [0, pixel_range]. Asked for before the last feature_pass()."""
         raise NotImplementedError
 
-    def feature_pass(self, index: int, shape: Shape) -> FeaturePass | DevicePass:
+    def feature_pass(self, index: int, shape: Shape) -> Pass:
         """The sessions of a scale, for pictures or tiles of `shape` (N,3,H,W). Asked for after the last features()."""
         raise NotImplementedError
 
@@ -301,7 +302,7 @@ class Painting:
         optimiser = optimiser_of(recipe.optimiser, network.shape)
         return Stage(objective, optimiser, recipe.iterations[index], recipe.pixel_range, recipe.clamp, recipe.margin)
 
-    def _sessions(self, index: int) -> FeaturePass | DevicePass | TiledPass:
+    def _sessions(self, index: int) -> Pass | TiledPass:
         height, width = (side + 2 * self.recipe.margin for side in self.sizes[index])
         count = len(self.subjects)
         plan = tiling_stage.plan_of_picture(self.graph, self.subjects[0], (height, width)) if count == 1 else None
@@ -311,9 +312,7 @@ class Painting:
         assert isinstance(tile, FeaturePass), "tiles are refused on a GPU"
         return TiledPass(tile, plan, (height, width))
 
-    def _feature_terms(
-        self, network: FeaturePass | DevicePass | TiledPass, targets: Sequence[Sequence[Targets]], index: int
-    ) -> list[Any]:
+    def _feature_terms(self, network: Pass | TiledPass, targets: Sequence[Sequence[Targets]], index: int) -> list[Any]:
         layers = range(len(self.subjects[0].taps.style))
         if isinstance(network, TiledPass):
             style = [term for layer in layers for term in self._style_terms(network, 0, layer, targets[0], index)]
@@ -324,7 +323,7 @@ class Painting:
         ]
         return [*self._content_terms(network), *together]
 
-    def _put(self, network: FeaturePass | DevicePass | TiledPass, at: int, picture: Array) -> None:
+    def _put(self, network: Pass | TiledPass, at: int, picture: Array) -> None:
         np.multiply(picture.transpose(2, 0, 1), np.float32(self.recipe.pixel_range), out=network.picture[at])
 
     def _styles(self, subject: Subject) -> range:
@@ -344,7 +343,7 @@ class Painting:
             for k, region in enumerate(subject.regions)
         }
 
-    def _content_terms(self, network: FeaturePass | DevicePass) -> list[FeatureTerm]:
+    def _content_terms(self, network: Pass) -> list[FeatureTerm]:
         if not self.subjects[0].taps.content:
             return []
         network.forward()
@@ -354,7 +353,7 @@ class Painting:
             for layer in range(len(self.subjects[0].taps.content))
         ]
 
-    def _content_term(self, module: ModuleType, network: FeaturePass | DevicePass, at: int, number: int) -> FeatureTerm:
+    def _content_term(self, module: ModuleType, network: Pass, at: int, number: int) -> FeatureTerm:
         recipe = self.subjects[at].recipe
         layer, tensor, weight = self.subjects[at].taps.content[number]
         target = network.features[tensor][at : at + 1].copy()
@@ -364,7 +363,7 @@ class Painting:
         return term
 
     def _style_terms(
-        self, network: FeaturePass | DevicePass | TiledPass, at: int, number: int, targets: Sequence[Targets], index: int
+        self, network: Pass | TiledPass, at: int, number: int, targets: Sequence[Targets], index: int
     ) -> list[Any]:
         """Those of one picture at one layer, one for each of its regions."""
         subject, recipe = self.subjects[at], self.subjects[at].recipe

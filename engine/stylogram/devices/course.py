@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..driver import Stage
-from ..objective import Failed, Objective, Values
+from ..objective import Failed, Objective, Total, Values
 from ..recipes import Recipe
 from ..session import Array, FeaturePass
 from .arrays import Graph
@@ -176,7 +176,7 @@ class DeviceBest:
         self._going = np.ones(len(objective.total), bool)
         self._kept, self._kept_at = objective.best(), time.perf_counter()
 
-    def look(self, objective: Objective, iteration: int, going: NDArray[np.bool_]) -> None:
+    def look(self, objective: Total, iteration: int, going: NDArray[np.bool_]) -> None:
         """As driver._Best's: which pictures are better is found here as on the GPU."""
         better = (objective.total < self.loss) & going
         self.iteration = iteration if better.any() else self.iteration
