@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # scripts/cpp.sh [FOLDER [CMAKE OPTION ...]]: builds libstylogram in FOLDER (build/cpp) and runs its tests with CTest.
-# PYTHON: one with Stylogram, which makes the tests' graphs (.venv/bin/python). JOBS: compilers at a time (all processors).
+# 77: there is no GoogleTest. PYTHON: one with Stylogram, which makes the tests' graphs (.venv/bin/python). JOBS: compilers at a time (all processors).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-build/cpp}
@@ -16,7 +16,7 @@ if ! echo '#include <gtest/gtest.h>' | ${CXX:-c++} -x c++ -fsyntax-only - 2>/dev
     (cd build/gtest && apt-get download -qq libgtest-dev && dpkg -x libgtest-dev_*.deb .) || {
       rm -rf build/gtest
       echo "GoogleTest is needed: apt-get install libgtest-dev" >&2
-      exit 1
+      exit 77
     }
   fi
   gtest=("-DGTest_ROOT=$PWD/build/gtest/usr")
