@@ -13,8 +13,9 @@ $(VENV)/.done: $(SOURCES)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --config-settings=cmake.define.STYLOGRAM_WERROR=ON --editable '.[dev]'
 	touch $@
 
+# Files side by side, one a processor; ARGS="-n 0 ..." for one after the other.
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 demo: setup
 	$(BIN)/stylogram demo -o demo

@@ -99,7 +99,7 @@ def test_the_same_as_python(embed, here, monkeypatch, network, convolution):
     wanted = stylogram.stylize(content, style, network=network, size=96, scales=1, iterations=ITERATIONS)
     assert wanted.trace[-1]["iteration"] == ITERATIONS
     loss = float(done.stdout)
-    assert loss < 0.1 * wanted.trace[0]["loss"]
+    assert loss < 0.2 * wanted.trace[0]["loss"]
     assert abs(loss / wanted.trace[-1]["loss"] - 1) < SAME
     assert np.abs(_read(here / "out.ppm") - np.rint(wanted.exact * 255)).max() <= 1
 

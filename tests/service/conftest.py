@@ -8,7 +8,7 @@ pytest.importorskip("httpx", reason="the tests ask the service by httpx")
 from service import serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tmp_path_factory):
     made = serving.Server(tmp_path_factory.mktemp("service"), max_iterations=4000, max_size=256)
     yield made

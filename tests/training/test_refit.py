@@ -19,8 +19,8 @@ from stylogram_training.train import Crops, Training
 def test_the_features_after_them_come_back(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stylogram_training.train.LOOKED", 32)
-    monkeypatch.setattr("stylogram_training.refit.LOOKED", 32)
+    monkeypatch.setattr("stylogram_training.train.LOOKED", 96)
+    monkeypatch.setattr("stylogram_training.refit.LOOKED", 96)
     asked = {"data": data, "out": tmp_path, "epochs": 1, "steps": 2, "batch": 12, "rate": 2e-3, "seed": 0}
     Training(argparse.Namespace(**asked, device="cpu")).run()
     state = torch.load(tmp_path / "epoch-01.pt", weights_only=True)
@@ -35,7 +35,9 @@ def test_the_features_after_them_come_back(
     layers = ("conv1_1", "conv1_2", "conv2_1")
     assert changed == {f"{name}.{part}.half" for name in layers for part in ("weight", "bias")}
     assert "independent components" in load(tmp_path / "after.onnx").provenance["first layer"]
-    session = onnxruntime.InferenceSession(str(tmp_path / "after.onnx"), providers=["CPUExecutionProvider"])
+    model = onnx.load(tmp_path / "after.onnx")
+    model.graph.output.append(onnx.ValueInfoProto(name="conv1_1"))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     (mean,) = session.run(["conv1_1"], {session.get_inputs()[0].name: Crops(data, 0).batch(7, 8)[0].numpy()})
     assert mean.mean() == pytest.approx(1, rel=0.3)
 

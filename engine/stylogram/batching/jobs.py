@@ -160,7 +160,7 @@ class Reader:
                 yield f"{place}: output: {output!r} is a picture that {reader} reads; accepted: another name"
 
 
-_PATHS = ("init", "mask", "network")
+_PATHS = ("init", "mask", "network", "scratch")
 
 
 def anchored(path: str | os.PathLike[str]) -> str:
