@@ -2,6 +2,7 @@
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
+#include <limits>
 #include <mutex>
 #include <thread>
 #include <utility>
@@ -203,6 +204,7 @@ void Engine::Impl::set_content(const Pictures& contents) {
   check_values("content", contents, true);
   const Work work(*this);
   stop_.clear();
+  if (plan_.style_weight > 0) runtime::check_count(styles_, contents.count);  // before anything is given up
   runtime::guarded([&] {
     const bool fits = run_ != nullptr && run_->shape().count == contents.count &&
                       run_->shape().height == contents.height && run_->shape().width == contents.width;
@@ -245,6 +247,7 @@ void Engine::Impl::look() {
   runtime::guarded([&] {
     run_->look(stop_);
     show();
+    run_->require_finite();
   });
 }
 
@@ -252,6 +255,7 @@ void Engine::Impl::iterate() {
   runtime::guarded([&] {
     run_->step(stop_);
     show();
+    run_->require_finite();
   });
 }
 
@@ -295,7 +299,8 @@ Ending Engine::Impl::run(std::int64_t iterations, const Callback& callback) {
   require(iterations >= 0, Code::invalid_argument, "iterations: at least 0 is accepted, got ", iterations);
   const Work work(*this);
   require_ready();
-  const std::int64_t last = run_->iteration() + iterations;
+  constexpr std::int64_t kEnd = std::numeric_limits<std::int64_t>::max();
+  const std::int64_t last = iterations > kEnd - run_->iteration() ? kEnd : run_->iteration() + iterations;
   return until_cancelled([&] {
     if (!run_->looked()) {
       look();

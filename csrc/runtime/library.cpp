@@ -95,7 +95,7 @@ void check_with(const OrtApi& api, OrtStatus* status) {
   if (status == nullptr) return;
   const std::string message = api.GetErrorMessage(status);
   api.ReleaseStatus(status);
-  fail(Code::onnxruntime, "ONNX Runtime: ", message);
+  fail(code_of(message, Code::onnxruntime), "ONNX Runtime: ", message);
 }
 
 // One arena for all sessions: what forward needs between two layers, backward uses again. It grows by what is asked
@@ -143,6 +143,13 @@ const Library& open_library(const std::string& path) {
 }
 
 const Library& library() { return opened()->library; }
+
+Code code_of(const std::string& message, Code otherwise) {
+  for (const char* const sign : {"Failed to allocate memory", "bad_alloc", "BFCArena"}) {
+    if (message.find(sign) != std::string::npos) return Code::out_of_memory;
+  }
+  return otherwise;
+}
 
 void check(OrtStatus* status) { check_with(*library().api, status); }
 

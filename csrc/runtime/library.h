@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "runtime/errors.h"
+
 namespace stylogram::runtime {
 
 /// ONNX Runtime of this process: opened once, never closed.
@@ -24,5 +26,8 @@ const Library& library();
 
 /// Throws Error with the status' message unless it is null; releases it.
 void check(OrtStatus* status);
+
+/// out_of_memory where ONNX Runtime's `message` says that memory was refused, `otherwise` if not.
+Code code_of(const std::string& message, Code otherwise);
 
 }  // namespace stylogram::runtime

@@ -65,6 +65,7 @@ Objective::Objective(const Plan& plan, const FeaturePass& pass) : plan_(plan), p
   for (const Layer& layer : plan.style) {
     if (plan.style_weight <= 0) break;
     const Dims& dims = pass.features(layer.tensor).dims();
+    require(dims.size() == 4, Code::network, "style layer ", layer.name, " is ", text(dims), "; (N,C,h,w) is needed");
     const std::size_t size = n * index(dims[1] * dims[1]);
     grams_.push_back({&layer, dims[1], dims[2] * dims[3], std::vector<float>(size), std::vector<float>(size),
                       std::vector<double>(n), std::vector<double>(n)});
@@ -89,13 +90,17 @@ void Objective::set_contents() {
   }
 }
 
-void Objective::set_styles(const std::vector<StyleTarget>& styles) {
-  const std::int64_t count = pass_.shape().count;
+void check_count(const std::vector<StyleTarget>& styles, std::int64_t count) {
   for (const StyleTarget& style : styles) {
     const auto given = static_cast<std::int64_t>(style.grams.size());
-    require(given == 1 || given == count || grams_.empty(), Code::invalid_argument,
-            "style: 1 picture for all, or one for each of the ", count, " contents, is accepted, got ", given);
+    require(given == 1 || given == count, Code::invalid_argument, "style: 1 picture for all, or one for each of the ",
+            count, " contents, is accepted, got ", given);
   }
+}
+
+void Objective::set_styles(const std::vector<StyleTarget>& styles) {
+  const std::int64_t count = pass_.shape().count;
+  if (!grams_.empty()) check_count(styles, count);
   for (std::size_t layer = 0; layer < grams_.size(); ++layer) {
     for (std::int64_t n = 0; n < count; ++n) set_style(grams_[layer], layer, n, styles);
   }

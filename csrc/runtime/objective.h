@@ -23,6 +23,9 @@ struct StyleTarget {
 /// Throws Error for features that are not (N,C,h,w), or overflow.
 StyleTarget style_target(const Pair& pair, const Style& style);
 
+/// Throws Error where a style has neither one picture for all of `count` contents nor one for each.
+void check_count(const std::vector<StyleTarget>& styles, std::int64_t count);
+
 class Objective {
  public:
   /// `pass` has the features of the contents. The pass and the plan have to outlive it.

@@ -121,11 +121,16 @@ void Pair::check_graphs() const {
   require(forward_.inputs().size() == 1 && is_picture(forward_.inputs().front()), Code::network, folder_,
           ": forward.onnx must take one picture (N,3,H,W) of float");
   for (const std::string& tap : taps_) {
-    require(slot(forward_.outputs(), tap) != nullptr && slot(backward_.inputs(), "gy:" + tap) != nullptr, Code::network,
-            folder_, ": the layer's tensor ", tap, " is not in both graphs");
+    for (const Slot* const found : {slot(forward_.outputs(), tap), slot(backward_.inputs(), "gy:" + tap)}) {
+      require(found != nullptr, Code::network, folder_, ": the layer's tensor ", tap, " is not in both graphs");
+      require(found->kind.type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, Code::network, folder_, ": the layer's tensor ",
+              tap, " must be of float");
+    }
   }
   for (const Slot& input : backward_.inputs()) {
-    const bool known = input.name.rfind("gy:", 0) == 0 || slot(forward_.outputs(), input.name) != nullptr;
+    const bool tap =
+        input.name.rfind("gy:", 0) == 0 && std::find(taps_.begin(), taps_.end(), input.name.substr(3)) != taps_.end();
+    const bool known = tap || slot(forward_.outputs(), input.name) != nullptr;
     require(known, Code::network, folder_, ": backward.onnx asks for ", input.name,
             ", which forward.onnx does not make");
   }

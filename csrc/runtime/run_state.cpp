@@ -37,16 +37,17 @@ void Run::set_pictures(const float* pictures) {
 
 void Run::restart() {
   const auto count = static_cast<std::size_t>(shape().count);
-  optimiser_.reset();  // its memory goes before the new one's comes
-  optimiser_ = std::make_unique<Optimiser>(shape(), history_, plan_.precondition);
   iteration_ = 0;
   looked_ = moved_ = false;
+  optimiser_.reset();  // its memory goes before the new one's comes, which may be refused
+  optimiser_ = std::make_unique<Optimiser>(shape(), history_, plan_.precondition);
   bad_.assign(count, 0);
   lowest_.assign(count, std::numeric_limits<double>::infinity());
   better_.assign(count, 1);
 }
 
 void Run::look(const Stop& stop) {
+  if (optimiser_ == nullptr) restart();
   objective_.evaluate(stop);
   looked_ = true;
   judge();
@@ -66,11 +67,16 @@ void Run::step(const Stop& stop) {
 }
 
 void Run::judge() {
-  const int patience = iteration_ == 0 ? 1 : kPatience;
   for (std::size_t n = 0; n < bad_.size(); ++n) {
     bad_[n] = objective_.finite(static_cast<std::int64_t>(n)) ? 0 : bad_[n] + 1;
     better_[n] = objective_.total()[n] < lowest_[n] ? 1 : 0;  // a NaN is not less
     if (better_[n] != 0) lowest_[n] = objective_.total()[n];
+  }
+}
+
+void Run::require_finite() const {
+  const int patience = iteration_ == 0 ? 1 : kPatience;
+  for (std::size_t n = 0; n < bad_.size(); ++n) {
     require(bad_[n] < patience, Code::diverged, "picture ", n + 1, ": the loss or its gradient became no number (",
             objective_.total()[n], ") at iteration ", iteration_, "; smaller weights may help");
   }

@@ -37,9 +37,10 @@ class Run {
 
   /// Evaluates the initial pictures. Throws Cancelled.
   void look(const Stop& stop);
-  /// The next iteration, after look(). Throws Cancelled, after which it can be called again and goes on where it was,
-  /// and Error where the losses are no numbers any more.
+  /// The next iteration, after look(). Throws Cancelled, after which it can be called again and goes on where it was.
   void step(const Stop& stop);
+  /// Throws Error where the losses are no numbers any more; after show(), so that the best pictures are kept.
+  void require_finite() const;
   /// Brings `seen` up to the last evaluation, or to the initial pictures.
   void show(Seen& seen) const;
 

@@ -52,7 +52,8 @@ Owned<OrtSession> open_session(const std::string& path, int threads) {
   if (status != nullptr) {
     const std::string message = api().GetErrorMessage(status);
     api().ReleaseStatus(status);
-    fail(Code::network, "ONNX Runtime ", library().base->GetVersionString(), " does not load ", path, ": ", message);
+    fail(code_of(message, Code::network), "ONNX Runtime ", library().base->GetVersionString(), " does not load ", path,
+         ": ", message);
   }
   return {session, api().ReleaseSession};
 }

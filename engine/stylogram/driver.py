@@ -174,9 +174,7 @@ class _Course:
 
     def count_bad(self, objective: Total) -> None:
         """How many evaluations in a row were not finite, of each picture that goes on."""
-        finite: Flags = np.isfinite(objective.total)
-        if not objective.finite():
-            finite &= np.isfinite(objective.gradient).reshape(len(finite), -1).all(axis=1)
+        finite: Flags = objective.finite_each()
         self.bad = np.where(finite | ~self.going, 0, self.bad + 1)
 
     def losses(self, objective: Total, best: Best) -> Values:
@@ -267,7 +265,7 @@ class Driver:
 
     def _step(self, stage: Stage) -> None:
         objective = stage.objective
-        stage.optimiser.step(objective.picture, objective.gradient, objective.total)
+        objective.move(stage.optimiser)
         if stage.clamp:
             np.clip(objective.picture, 0, stage.pixel_range, out=objective.picture)
 
@@ -300,7 +298,7 @@ class Driver:
         progress = Progress(
             scale, scales, iteration, stage.iterations, seconds, loss, objective.terms(), stage.pixel_range,
             stage.margin,
-            objective.picture.copy,
+            lambda: objective.picture.copy(),
             lambda: self._made(stage, self._outcome(best, scale)),
             tuple(map(float, course.losses(objective, best))),
         )  # fmt: skip

@@ -68,8 +68,9 @@ class Folder:
     def fill(self, number: int, squares: Mapping[int, Array]) -> None:
         """The same into arrays `squares[s]` (3,s,s); those of a broken picture stay as they are."""
         path = self.root / self.names[number]
-        small = _small(path, max(squares))
-        whole: NDArray[Any] = pictures.read(path).rgb if small is None else small
+        data = pictures.contents(path)
+        small = _small(data, max(squares))
+        whole: NDArray[Any] = pictures.decode(data, os.fspath(path)).rgb if small is None else small
         side = min(whole.shape[:2])
         top, left = (whole.shape[0] - side) // 2, (whole.shape[1] - side) // 2
         middle = whole[top : top + side, left : left + side]
@@ -84,15 +85,14 @@ _REDUCED = {
 }  # fmt: skip
 
 
-def _small(path: Path, size: int) -> NDArray[np.uint8] | None:
-    """A JPEG file as (H,W,3) uint8 BGR, decoded at the least size of which both sides are twice `size`.
+def _small(data: bytes, size: int) -> NDArray[np.uint8] | None:
+    """A JPEG's bytes as (H,W,3) uint8 BGR, decoded at the least size of which both sides are twice `size`.
 
     None for what pictures.read has to see to: other formats, turned pictures, sizes out of bounds, anything broken.
     """
     try:
-        data = path.read_bytes()
         header = headers.inspect(data)
-    except (OSError, Error):
+    except Error:
         return None
     least = min(header.height, header.width)
     if header.format != "JPEG" or header.orientation != 1 or least < pictures.MIN_SIDE:

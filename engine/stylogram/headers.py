@@ -68,6 +68,8 @@ def _jpeg(data: bytes) -> Header:
     size, orientation, scans = (0, 0), 1, 0
     for marker, body in _segments(data):
         if marker in _SOF:
+            if size[0]:
+                raise DamagedError("it has two frames")
             size = struct.unpack(">HH", body[1:5])
         elif marker == 0xE1 and body.startswith(b"Exif\0\0"):
             orientation = exif_orientation(body)

@@ -48,12 +48,15 @@ def _machine() -> int:
 
 def _group() -> float:
     root = Path("/sys/fs/cgroup")
-    for limit, used in (
-        (root / "memory.max", root / "memory.current"),
-        (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes"),
+    for limit, used, cached in (
+        (root / "memory.max", root / "memory.current", "inactive_file"),
+        (root / "memory/memory.limit_in_bytes", root / "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            return max(int(limit.read_text()) - int(used.read_text()), 0)
+            # What files have left in memory is given up when it is asked for.
+            counts = dict(line.split() for line in (used.parent / "memory.stat").read_text().splitlines())
+            taken = int(used.read_text()) - int(counts.get(cached, 0))
+            return max(int(limit.read_text()) - taken, 0)
         except (OSError, ValueError):  # no such file, or "max"
             continue
     return math.inf

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Error
 from .session import Array, FeaturePass, Shape
+
+if TYPE_CHECKING:
+    from .optimise import Optimiser
 
 Values = NDArray[np.float64]
 
@@ -92,6 +95,17 @@ class Total:
         """Whether every loss and the whole gradient are numbers. A NaN goes through min and max."""
         extremes = (self.total.min(), self.total.max(), self.gradient.min(), self.gradient.max())
         return bool(np.isfinite(extremes).all())
+
+    def finite_each(self) -> NDArray[np.bool_]:
+        """Of each picture (N), whether its loss and its whole gradient are numbers."""
+        finite: NDArray[np.bool_] = np.isfinite(self.total)
+        if not self.finite():
+            finite &= np.isfinite(self.gradient).reshape(len(finite), -1).all(axis=1)
+        return finite
+
+    def move(self, optimiser: "Optimiser") -> None:
+        """Have `optimiser` take its step from the present pictures, in place."""
+        optimiser.step(self.picture, self.gradient, self.total)
 
     def terms(self) -> dict[str, float]:
         """The mean over the pictures of each term, by name; terms of one name add up."""

@@ -40,8 +40,8 @@ def _parser(what: str) -> Callable[[Any], Any]:
             first, dash, last = part.partition("-")
             low = number(first, value)
             high = number(last, value) if dash else low
-            if high < low or high - low >= MOST:
-                raise Error(f"{what}: a range goes up, over {MOST} at most; got {part.strip()!r}")
+            if high < low or len(units) + high - low >= MOST:
+                raise Error(f"{what}: a range goes up, and {MOST} are accepted in all; got {part.strip()!r}")
             units += range(low, high + 1)
         if len(set(units)) < len(units):
             raise Error(f"{what}: one is named twice in {value!r}")

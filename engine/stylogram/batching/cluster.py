@@ -98,6 +98,7 @@ class Cluster:
             worker = hand.hello.name if hand.hello else "a worker"
             why = f"{TRIES} workers were lost while they had it, the last {worker} ({lost.how}); Ray's log may say why"
             self._sink.put(Ended(job, None, None, 0.0, why, worker=worker))
+            self._crew.ended()
 
     def _sent(self, job: Job) -> Job:
         """As a worker gets it: a name for its network, and paths from anywhere."""

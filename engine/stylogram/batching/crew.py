@@ -15,7 +15,7 @@ NEWS = 0.5  # seconds between two of a worker
 LOOK = 2.0  # seconds between two looks at the nodes
 WAIT = 0.5  # seconds at most until Ctrl-C and a full disk are noticed
 PATIENCE = 300.0  # seconds that a cluster may be without a node for a worker
-IN_VAIN = 20  # workers, or three times the crew, that may be lost in a row with no job ended
+IN_VAIN = 20  # workers, or five times the crew, that may be lost in a row with no job ended
 
 
 @dataclass(frozen=True)
@@ -177,9 +177,13 @@ class Crew:
         self._end(hand)
         self._looked = -LOOK
         self._vain += 1
-        if self._vain >= max(IN_VAIN, 3 * self._largest):
+        if self._vain >= max(IN_VAIN, 5 * self._largest):
             raise Error(f"ray: {self._vain} workers were lost in a row and no job ended ({type(problem).__name__})")
         return Lost(type(problem).__name__)
+
+    def ended(self) -> None:
+        """A job has ended, if only because it was given up: the workers before were not lost in vain."""
+        self._vain = 0
 
     def _end(self, hand: Hand) -> None:
         """It may be running still, cut off: it gets no more work, and what it says is not heard."""

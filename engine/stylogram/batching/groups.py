@@ -58,8 +58,8 @@ class Groups:
         return group
 
     def again(self, job: Job) -> None:
-        """Hand it out once more, alone: it may be at fault."""
-        self._alone.append(job)
+        """Hand it out once more, alone and before all others: it may be at fault, which is known sooner so."""
+        self._alone.appendleft(job)
         self.left += 1
 
     def close(self) -> None:

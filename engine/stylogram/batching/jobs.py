@@ -109,6 +109,8 @@ class Reader:
         options = checked(Options, {**self._defaults, **given})
         if options.device != "cpu":
             raise Error(f"device: batches run on the cpu; got {options.device}")
+        if options.precision != "fp32":
+            raise Error(f"precision: batches run on the cpu, in fp32; got {options.precision}")
         self._check(options)
         told = {**self._defaults, **values}
         told.pop("threads", None)  # changes nothing about the picture

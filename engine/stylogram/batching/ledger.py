@@ -83,12 +83,15 @@ class Ledger:
         """Add the lines that another machine has written."""
         if not published:
             return
+        whole = published[: published.rfind(b"\n") + 1].splitlines()
+        if any(_entry(line) is None for line in whole):
+            raise Error(f"{self.outputs.results} has lines that are none of a batch's; accepted: another output")
         self._file.seek(0)
         own = self._file.read()
         if not own.endswith(b"\n"):
             self._file.truncate(own.rfind(b"\n") + 1)
         known = set(own.splitlines())
-        self._file.writelines(line + b"\n" for line in published.splitlines() if line not in known)
+        self._file.writelines(line + b"\n" for line in whole if line not in known)
         self._file.flush()
 
     def _read(self) -> dict[str, str]:

@@ -143,5 +143,5 @@ class Worker:
 def _made(ended: Ended, number: int) -> Made:
     try:
         return Made(number, ended.encoded(), ended.loss, ended.seconds, ended.error)
-    except Error as problem:  # a size that the format cannot hold
-        return Made(number, None, None, ended.seconds, str(problem))
+    except (Error, MemoryError) as problem:  # a size that the format cannot hold, or no memory for it
+        return Made(number, None, None, ended.seconds, str(problem) or "not enough memory to encode it")

@@ -1,6 +1,7 @@
 """stylogram serve: pictures over HTTP, and a page that shows them as they form."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ def _call(**given: Any) -> None:
             raise
         raise Error(f"serve needs {missing.name}: pip install 'stylogram[serve]'") from None
     del uvicorn
-    if given["api_key"] is not None and not given["api_key"].strip():
-        raise Error("api-key: a key of at least one character is accepted, got an empty one")
+    empty = given["api_key"] is not None and not given["api_key"].strip()
+    if empty or (given["api_key"] is None and "STYLOGRAM_API_KEY" in os.environ):  # click takes "" for not given
+        raise Error("api-key: a key of at least one character is accepted, got an empty one; unset STYLOGRAM_API_KEY")
+    given["api_key"] = given["api_key"] and given["api_key"].strip()
     logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
     state = given.pop("state") or str(Path(platformdirs.user_data_dir("stylogram")) / "service")
     sizes = {"max_bytes": given.pop("max_mb") * MIB, "min_free": given.pop("min_free_mb") * MIB}

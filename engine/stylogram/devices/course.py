@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .. import _core
 from ..driver import Stage
 from ..objective import Failed, Objective, Total, Values
+from ..optimise import Optimiser
 from ..recipes import Recipe
 from ..session import Array, FeaturePass
 from .arrays import Graph
@@ -92,6 +93,13 @@ class DeviceObjective(Objective):
 
     def finite(self) -> bool:
         return bool(self._flags.all())
+
+    def finite_each(self) -> NDArray[np.bool_]:
+        # Of the iteration that is told of; the gradient is further by now.
+        return self._flags > 0
+
+    def move(self, optimiser: Optimiser) -> None:
+        """Nothing: the step was taken on the GPU, and the picture does not come down for it."""
 
     def evaluate(self) -> None:
         """Take the next iteration's losses, after running some more where there are none."""

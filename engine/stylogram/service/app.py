@@ -199,9 +199,7 @@ class Routes:
 
     def _from_json(self, body: bytes) -> schemas.JobView:
         try:
-            given = json.loads(body, parse_constant=_refuse)
-            if b"\\u" in body:
-                json.dumps(given, ensure_ascii=False).encode()  # half a character in \u is none
+            given = json.loads(body.decode("utf-8"), parse_constant=_refuse)
         except (ValueError, RecursionError) as problem:
             raise Error(f"the body is not JSON: {problem}") from None
         if not isinstance(given, dict):
@@ -225,7 +223,11 @@ class Routes:
 
     def _accept(self, task: Any, kind: Any, options: dict[str, Any], data: dict[str, list[bytes]]) -> schemas.JobView:
         """Everything that can be wrong is looked for before the job is anybody's."""
-        if kind not in catalogue.FORMATS:
+        try:
+            json.dumps([task, kind, options, list(data)], ensure_ascii=False).encode()
+        except (UnicodeError, RecursionError):  # half a character is none: no answer could say it again
+            raise Error("task, format, options: whole characters of Unicode are accepted") from None
+        if not isinstance(kind, str) or kind not in catalogue.FORMATS:
             raise one_of("format", str(kind), catalogue.FORMATS)
         options = {name.replace("-", "_"): value for name, value in options.items() if value not in ("", None)}
         if len(json.dumps(options)) > OPTIONS_BYTES:

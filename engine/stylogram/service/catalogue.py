@@ -29,7 +29,7 @@ PICTURES = ("init", "guide", "style")
 MASKS = ("content_mask", "style_mask")
 MOST_PICTURES = 16  # of one field
 #: the server's own business, and what writes files beside the picture
-WITHHELD = ("threads", "device", "zoom_frames", "zoom", "fps")
+WITHHELD = ("threads", "device", "precision", "zoom_frames", "zoom", "fps")
 #: options by which jobs that are painted together may differ
 APART = (
     "content_weight", "style_weight", "tv_weight", "style_loss", "style_blend", "style_scale", "keep_colors", "init",

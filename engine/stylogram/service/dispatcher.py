@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from . import schemas
@@ -225,21 +225,25 @@ class Dispatcher:
                 worker.say(stop=True)
             self._tell_all()
         watchdog = threading.Timer(self.settings.max_seconds * len(group) + PATIENCE, worker.kill)
+        watchdog.daemon = True
         watchdog.start()
         finished = False
-        for message in worker.heard():
-            if message["event"] == "idle":
-                finished = True
-                break
-            if "job" in message:
-                self._hear(message)
-        watchdog.cancel()
+        try:
+            for message in worker.heard():
+                if message["event"] == "idle":
+                    finished = True
+                    break
+                if "job" in message:
+                    self._hear(message)
+        finally:
+            watchdog.cancel()
         if not finished:
             self._died(group, worker)
         with self._news:
             self._running = []
             self._news.notify_all()
-        self._prune()
+        with suppress(sqlite3.Error, OSError):  # on a full disk what is old stays until there is room
+            self._prune()
 
     def _told(self, live: Live) -> dict[str, Any]:
         job = live.job
@@ -308,7 +312,7 @@ class Dispatcher:
             self.metrics.seconds.labels(job.task).observe(seconds)
             self._typical += (seconds - self._typical) / 5
         self._tell_all()
-        del self._live[job.id]
+        self._live.pop(job.id, None)
 
     def _died(self, group: list[Live], worker: Worker) -> None:
         """The worker is gone. What it had is tried again, alone; the second death with a job alone is that job's."""

@@ -47,6 +47,8 @@ class Worker:
         """What it says, until it ends."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
+            if not line.endswith(b"\n"):
+                return  # it was killed in the middle of a word
             yield json.loads(line)
 
     def resident(self) -> int:

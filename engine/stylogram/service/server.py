@@ -17,6 +17,7 @@ from .settings import Settings
 CONNECTIONS = 1000  # at once; further ones are answered 503
 KEEP_ALIVE = 15  # seconds that a connection may be idle
 BACKLOG = 256
+UNREAD = 60_000  # milliseconds for which what is sent may lie unread
 
 
 class _Server(uvicorn.Server):
@@ -52,6 +53,8 @@ def _listener(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # of its connections too: who does not read is let go
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD)
     try:
         listener.bind((settings.host, settings.port))
     except OSError as problem:

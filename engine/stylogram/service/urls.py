@@ -36,8 +36,11 @@ def picture(url: str, field: str, hosts: Sequence[str], most: int) -> bytes:
     """The bytes that a URL stands for, at most `most`."""
     if url.startswith("data:"):
         return _data(url, field)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts, named = urlsplit(url), urlsplit(url).hostname
+    except ValueError:
+        named = None
+    if not named or parts.scheme not in ("http", "https"):
         raise Error(f"{field}: a data: URL is accepted, or an http(s) URL; got {url[:60]!r}")
     if not hosts:
         raise RefusedError(f"{field}: this server fetches no URLs; accepted: data: URLs, or multipart/form-data")

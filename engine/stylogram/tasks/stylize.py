@@ -164,10 +164,11 @@ class Stylization(Painting):
         self.threads = min(options.threads or available_threads(), available_threads())
         if options.threads > self.threads:
             self.notes.append(f"--threads {options.threads}: {self.threads} are used, as many as there are processors")
-        chosen = devices.choose(options.device, options.precision)
+        tiled = options.tile is not None
+        chosen = devices.choose("cpu" if tiled and options.device == "auto" else options.device, options.precision)
         self.place = chosen.place
         self.notes += [chosen.note] if chosen.note else []
-        if self.place is not None and options.tile is not None:
+        if self.place is not None and tiled:
             raise Error(f"tile: on a GPU the picture is taken as a whole, got --device {options.device}; accepted: cpu")
         subject = Subject(content, styles, options)
         network = zoo.resolve(options.network, options.preprocess, subject.recipe.pooling, options.seed)
