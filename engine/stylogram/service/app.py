@@ -225,8 +225,8 @@ class Routes:
         """Everything that can be wrong is looked for before the job is anybody's."""
         try:
             json.dumps([task, kind, options, list(data)], ensure_ascii=False).encode()
-        except (UnicodeError, RecursionError):  # half a character is none: no answer could say it again
-            raise Error("task, format, options: whole characters of Unicode are accepted") from None
+        except (UnicodeError, RecursionError) as problem:  # half a character is none: no answer could say it again
+            raise Error(f"task, format, options: whole characters of Unicode are accepted: {problem}") from None
         if not isinstance(kind, str) or kind not in catalogue.FORMATS:
             raise one_of("format", str(kind), catalogue.FORMATS)
         options = {name.replace("-", "_"): value for name, value in options.items() if value not in ("", None)}
