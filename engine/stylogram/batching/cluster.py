@@ -90,7 +90,7 @@ class Cluster:
         """Its jobs go on elsewhere."""
         self._tally.running(hand.number, 0.0)
         self._running -= len(hand.jobs)
-        for job in hand.jobs.values():
+        for job in reversed(hand.jobs.values()):
             self._lost[job.digest] += 1
             if self._lost[job.digest] < TRIES:
                 self._groups.again(job)
