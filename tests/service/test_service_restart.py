@@ -66,7 +66,8 @@ def goes_on(client, job, kept):
     assert at >= 30
     old = [row["seconds"] for row in rows[:at]]
     assert old == [seconds for _, _, seconds, _ in kept.losses[:at]]  # nothing was done a second time
-    assert rows[at]["loss"] < 1.5 * rows[at - 1]["loss"] < 0.5 * rows[0]["loss"]
+    start, left, taken_up = (rows[i]["loss"] for i in (0, at - 1, at))
+    assert taken_up - left < 0.1 * (start - left)  # not quite `left`: a checkpoint has no margin, and clipped colours
 
 
 def test_two_servers_on_one_state(server, capsys):
