@@ -292,7 +292,8 @@ class Driver:
     def _report(self, stage: Stage, course: _Course, scale: int, scales: int, iteration: int, best: Best) -> None:
         objective = stage.objective
         # What has stopped is still moved, but no longer counts: its loss is that of its best.
-        losses = [loss for at, loss in enumerate(course.losses(objective, best)) if at not in self._failed]
+        of_each = tuple(map(float, course.losses(objective, best)))
+        losses = [loss for at, loss in enumerate(of_each) if at not in self._failed]
         loss = float(np.mean(losses)) if losses else float("nan")
         seconds = time.perf_counter() - self._started
         progress = Progress(
@@ -300,7 +301,7 @@ class Driver:
             stage.margin,
             lambda: objective.picture.copy(),
             lambda: self._made(stage, self._outcome(best, scale)),
-            tuple(map(float, course.losses(objective, best))),
+            of_each,
         )  # fmt: skip
         if np.isfinite(loss):
             self._trace.append(progress.row())

@@ -1,8 +1,7 @@
 """How many pictures fit into memory, and whether it has run out.
 
-A picture takes, at its largest scale: what the forward graph keeps for the backward one, the features and gradients at
-the taps, the content's features, three of the largest activation for what is between two layers, and the optimiser's
-vectors. All of that follows from the graphs' shapes.
+A picture takes, at its largest scale: what goes from one graph to another, the content's features, three of the largest
+activation for what is between two layers, and the optimiser's vectors. All of that follows from the graphs' shapes.
 """
 
 import math
@@ -16,7 +15,7 @@ from stylogram_export.specialise import specialise
 
 from .errors import Error
 from .recipes import Recipe
-from .session import pass_bytes
+from .stages import pass_bytes
 
 FLOAT = 4
 BLOCKS = 3  # of the largest activation, between the layers

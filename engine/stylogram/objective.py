@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Error
-from .session import Array, FeaturePass, Shape
+from .session import Array, Shape
 
 if TYPE_CHECKING:
     from .optimise import Optimiser
@@ -46,6 +46,20 @@ class Canvas(Protocol):
     shape: Shape
     picture: Array  #: (N,3,H,W)
     gradient: Array  #: (N,3,H,W)
+
+
+class Descending(Canvas, Protocol):
+    """A network whose taps ask for their gradients one after the other, or all at once: see stages.StagedPass."""
+
+    taps: tuple[str, ...]
+    features: dict[str, Array]
+    gradients: dict[str, Array]
+
+    def forward(self) -> None:
+        """picture -> features."""
+
+    def descend(self) -> Iterator[tuple[str, ...]]:
+        """The taps whose gradients are due, and what follows from them, by turns; then gradient is there."""
 
 
 class Total:
@@ -116,9 +130,9 @@ class Total:
 
 
 class Objective(Total):
-    """The sum of all terms for the N pictures of a FeaturePass, and its gradient."""
+    """The sum of all terms for the N pictures of a network, and its gradient."""
 
-    def __init__(self, network: FeaturePass, features: Sequence[FeatureTerm], pictures: Sequence[PictureTerm]) -> None:
+    def __init__(self, network: Descending, features: Sequence[FeatureTerm], pictures: Sequence[PictureTerm]) -> None:
         super().__init__(network, [term.name for term in features], pictures)
         self.network = network
         self._features = list(features)
@@ -128,16 +142,24 @@ class Objective(Total):
         with self.timed("forward"):
             self.network.forward()
         self.values[:] = 0
-        with self.timed("losses"):
-            self._add_feature_terms()
-        with self.timed("backward"):
-            self.network.backward()
+        below = self.network.descend()
+        while True:
+            with self.timed("backward"):
+                due = next(below, None)
+            if due is None:
+                break
+            with self.timed("losses"):
+                for tap in due:
+                    self._add_feature_terms(tap)
         with self.timed("losses"):
             self._finish()
 
-    def _add_feature_terms(self) -> None:
-        written: set[str] = set()
+    def _add_feature_terms(self, tap: str) -> None:
+        features, gradient = self.network.features[tap], self.network.gradients[tap]
+        accumulate = False
         for row, term in enumerate(self._features):
-            features, gradient = self.network.features[term.tap], self.network.gradients[term.tap]
-            term.add(features, gradient, term.tap in written, self.values[row])
-            written.add(term.tap)
+            if term.tap == tap:
+                term.add(features, gradient, accumulate, self.values[row])
+                accumulate = True
+        if not accumulate:
+            gradient.fill(0)

@@ -27,7 +27,8 @@ from .objective import FeatureTerm, Objective, PictureTerm, Total, Values
 from .preconditioned import optimiser_of
 from .recipes import Recipe
 from .result import Result
-from .session import Array, Extractor, FeaturePass, Shape, give_back
+from .session import Array, Extractor, Shape, give_back
+from .stages import StagedPass
 from .taps import Taps
 from .tiling_objective import TiledObjective, TiledPass
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 Picture = str | Path | NDArray[Any]
 Targets = dict[tuple[str, int], Any]  # what a style loss aims at, by tensor and region
 
-Pass = FeaturePass | DevicePass
+Pass = StagedPass | DevicePass
 STARTS = ("content", "random")
 
 
@@ -309,7 +310,7 @@ class Painting:
         if plan is None:
             return self.feature_pass(index, (count, 3, height, width))
         tile = self.feature_pass(index, (1, 3, *plan.size))
-        assert isinstance(tile, FeaturePass), "tiles are refused on a GPU"
+        assert isinstance(tile, StagedPass), "tiles are refused on a GPU"
         return TiledPass(tile, plan, (height, width))
 
     def _feature_terms(self, network: Pass | TiledPass, targets: Sequence[Sequence[Targets]], index: int) -> list[Any]:

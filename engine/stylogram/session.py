@@ -148,7 +148,7 @@ def output_arrays(model: onnx.ModelProto) -> dict[str, Buffer]:
     return {name: aligned(shapes[name], helper.tensor_dtype_to_np_dtype(kind)) for name, kind in kinds.items()}
 
 
-class _Bound:
+class Bound:
     """One session with every input and output bound to a fixed array."""
 
     def __init__(self, model: onnx.ModelProto, arrays: Mapping[str, Buffer], threads: int) -> None:
@@ -210,38 +210,21 @@ def _derivative(
     return winograd.rewrite(derivative) if ours else derivative
 
 
-def _convolves(model: onnx.ModelProto) -> bool:
+def convolves(model: onnx.ModelProto) -> bool:
     """Whether ONNX Runtime's own convolutions are left: they have a layout of their own, and copies in it."""
     return any(node.op_type in ("Conv", "ConvTranspose") for node in model.graph.node)
 
 
 def _parts(forward: onnx.ModelProto) -> list[onnx.ModelProto]:
-    return split(forward) if _convolves(forward) else [forward]
+    return split(forward) if convolves(forward) else [forward]
 
 
 def _all_ours(derivative: Derivative) -> bool:
-    return not _convolves(derivative.forward) and not _convolves(derivative.backward)
-
-
-def pass_bytes(
-    model: onnx.ModelProto, taps: Sequence[str], shape: Shape, convolution: str | None = None
-) -> tuple[int, int]:
-    """What a FeaturePass takes beside its weights: in all, and of that the features at the taps.
-
-    Its arrays, and three of the largest for what backward needs between two layers.
-    """
-    forward = _derivative(model, list(taps), shape, "gradient", convolution).forward
-    kinds = {value.name: value.type.tensor_type.elem_type for value in forward.graph.output}
-    sizes = {
-        name: math.prod(dims) * helper.tensor_dtype_to_np_dtype(kinds[name]).itemsize
-        for name, dims in output_shapes(forward).items()
-    }
-    at_taps, pictures = sum(sizes[tap] for tap in taps), 2 * 4 * math.prod(shape)
-    return sum(sizes.values()) + at_taps + pictures + 3 * max(sizes.values()), at_taps
+    return not convolves(derivative.forward) and not convolves(derivative.backward)
 
 
 class FeaturePass:
-    """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps.
+    """Features of N pictures at some taps, and the gradient on the pictures from gradients at all taps at once.
 
     `picture` (N,3,H,W) is what forward() reads; `features[tap]` (N,C,h,w) what it writes; `gradients[tap]`, of the same
     shape, what backward() reads; `gradient` (N,3,H,W) what that writes. Write into these arrays; never replace them.
@@ -272,9 +255,9 @@ class FeaturePass:
         largest = 0 if _all_ours(derivative) else max(array.size for array in arrays.values())
         del derivative
         give_back()
-        self._forward = [_Bound(forward.pop(0), arrays, threads) for _ in range(len(forward))]
+        self._forward = [Bound(forward.pop(0), arrays, threads) for _ in range(len(forward))]
         give_back()
-        self._backward = _Bound(backward.pop(), {**arrays, **incoming, "gx": self.gradient}, threads)
+        self._backward = Bound(backward.pop(), {**arrays, **incoming, "gx": self.gradient}, threads)
         give_back()
         if largest:
             reserve(largest)
@@ -288,6 +271,11 @@ class FeaturePass:
         """picture -> features."""
         for part in self._forward:
             part.run()
+
+    def descend(self) -> Iterator[tuple[str, ...]]:
+        """backward() in the words of stages.StagedPass: all taps are due at once."""
+        yield self.taps
+        self.backward()
 
     def backward(self) -> None:
         """gradients -> gradient. The last forward() must have been of the same picture."""
@@ -317,7 +305,7 @@ class Extractor:
         arrays = output_arrays(part)
         self.picture = aligned(shape)
         self.features = {tap: arrays[tap] for tap in taps}
-        self._bound = _Bound(part, {part.graph.input[0].name: self.picture, **arrays}, threads)
+        self._bound = Bound(part, {part.graph.input[0].name: self.picture, **arrays}, threads)
 
     def forward(self) -> None:
         """picture -> features. The arena then returns what it does not use."""

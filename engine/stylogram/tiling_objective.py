@@ -13,7 +13,8 @@ import numpy as np
 
 from .errors import Error
 from .objective import PictureTerm, Total
-from .session import Array, FeaturePass, Shape, aligned
+from .session import Array, Shape, aligned
+from .stages import StagedPass
 from .tiling import Owned, Plan, Tile, Window, parts
 
 
@@ -42,7 +43,7 @@ class TiledPass:
     `picture` and `gradient` are the whole picture's.
     """
 
-    def __init__(self, tile: FeaturePass, plan: Plan, size: tuple[int, int]) -> None:
+    def __init__(self, tile: StagedPass, plan: Plan, size: tuple[int, int]) -> None:
         self.shape: Shape = (1, 3, *size)
         self.plan = plan
         self.picture, self.gradient = aligned(self.shape), aligned(self.shape)
@@ -52,7 +53,6 @@ class TiledPass:
             end = tuple(window.stop for window in owned.inside)
             if end != tile.shapes[tap][2:]:
                 raise Error(f"tile: layer {tap} has {tile.shapes[tap][2:]} positions in the last tile, not {end}")
-        self._reached: dict[str, Window] = {}  # where a tap's gradients may be other than 0
 
     def forward(self, tile: Tile) -> None:
         """The features of one tile."""
@@ -63,22 +63,22 @@ class TiledPass:
         """The features (1,C,P) that a tile owns at a tap, in parts."""
         return parts(self._tile.features[tap], tile.owned[tap])
 
-    def clear(self, tile: Tile, tap: str) -> None:
-        """Make the gradients at a tap 0 outside of what the tile owns."""
-        if self._reached.get(tap) != tile.owned[tap].inside:
-            self._tile.gradients[tap].fill(0)
-            self._reached[tap] = tile.owned[tap].inside
+    def descend(self, tile: Tile) -> Iterator[tuple[str, ...]]:
+        """The taps whose gradients are due, by turns; then adds what they give to the picture's gradient.
+
+        The last forward() must have been of the same tile. Gradients that nothing is put to are 0.
+        """
+        for due in self._tile.descend():
+            for tap in due:
+                self._tile.gradients[tap].fill(0)
+            yield due
+        into = self.gradient[0][(slice(None), *tile.pixels)]
+        into += self._tile.gradient[0]
 
     def put(self, tap: str, part: Owned, gradient: Array) -> None:
         """The gradients (1,C,P) of a part."""
         into = self._tile.gradients[tap][0][(slice(None), *part.inside)]
         into[...] = gradient.reshape(into.shape)
-
-    def backward(self, tile: Tile) -> None:
-        """Add what the tile's gradients give to the picture's; the last forward() must have been of the same tile."""
-        self._tile.backward()
-        into = self.gradient[0][(slice(None), *tile.pixels)]
-        into += self._tile.gradient[0]
 
 
 class TiledObjective(Total):
@@ -106,10 +106,15 @@ class TiledObjective(Total):
         for tile in reversed(tiles):
             if tile is not tiles[-1]:
                 self._forward(tile)
-            with self.timed("losses"):
-                self._spread(tile)
-            with self.timed("backward"):
-                self.network.backward(tile)
+            below = self.network.descend(tile)
+            while True:
+                with self.timed("backward"):
+                    due = next(below, None)
+                if due is None:
+                    break
+                with self.timed("losses"):
+                    for tap in due:
+                        self._spread(tile, tap)
         with self.timed("losses"):
             self._finish()
 
@@ -124,12 +129,10 @@ class TiledObjective(Total):
                 for term in own:
                     term.gather(features, part.whole)
 
-    def _spread(self, tile: Tile) -> None:
-        for tap in self._taps:
-            self.network.clear(tile, tap)
-            own = [(row, term) for row, term in enumerate(self._features) if term.tap == tap]
-            for part, features in self.network.parts(tile, tap):
-                gradient = np.empty_like(features)
-                for number, (row, term) in enumerate(own):
-                    self.values[row] += term.spread(features, part.whole, gradient, number > 0)
-                self.network.put(tap, part, gradient)
+    def _spread(self, tile: Tile, tap: str) -> None:
+        own = [(row, term) for row, term in enumerate(self._features) if term.tap == tap]
+        for part, features in self.network.parts(tile, tap):
+            gradient = np.empty_like(features)
+            for number, (row, term) in enumerate(own):
+                self.values[row] += term.spread(features, part.whole, gradient, number > 0)
+            self.network.put(tap, part, gradient)

@@ -13,7 +13,8 @@ from . import losses, memory
 from .errors import Error
 from .losses.content import Place, place
 from .masks import Region
-from .session import Array, Extractor, pass_bytes
+from .session import Array, Extractor
+from .stages import pass_bytes
 from .tiling import Layout, Plan, parts
 from .tiling_objective import PartTerm, TiledPass
 

@@ -5,7 +5,7 @@ is done: until then there are two of every output. In parts, one part's copies a
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
 
@@ -25,7 +25,27 @@ def split(model: onnx.ModelProto) -> list[onnx.ModelProto]:
         return [model]
     known = {name: size for name, size in sizes.items() if size is not None}
     parts = _merged(_pieces(model.graph), known)
-    return [model] if len(parts) == 1 else [_part(model, nodes) for nodes in parts]
+    return [model] if len(parts) == 1 else [_part(model, nodes, model.graph.output) for nodes in parts]
+
+
+def pieces(model: onnx.ModelProto, least: int) -> list[onnx.ModelProto]:
+    """The same with a cut wherever, beside outputs, one tensor of at least `least` elements alone goes across.
+
+    A part hands it out too: whoever runs the parts then says where it lies, and what may lie there before and after.
+    """
+    graph, types = model.graph, values(model.graph)
+    fixed = {*constants(graph), *types.keys() & {value.name for value in [*graph.input, *graph.output]}}
+    last = {name: at for at, node in enumerate(graph.node) for name in reads(node)}
+    parts: list[onnx.ModelProto] = []
+    alive: set[str] = set()
+    begin = 0
+    for at, node in enumerate(graph.node):
+        alive = {name for name in (*alive, *node.output) if name not in fixed and last.get(name, at) > at}
+        across = [types[name] for name in alive if name in types]
+        if len(alive) == len(across) == 1 and (_size(across[0]) or 0) >= least:
+            parts.append(_part(model, graph.node[begin : at + 1], [*graph.output, *across]))
+            begin = at + 1
+    return [*parts, _part(model, graph.node[begin:], graph.output)] if parts else [model]
 
 
 def _size(value: onnx.ValueInfoProto) -> int | None:
@@ -64,8 +84,10 @@ def _merged(pieces: Iterator[list[onnx.NodeProto]], sizes: dict[str, int]) -> li
     return parts
 
 
-def _part(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
-    """A model of some of the nodes, with those weights of `model` that they read."""
+def _part(
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], outputs: Iterable[onnx.ValueInfoProto]
+) -> onnx.ModelProto:
+    """A model of some of the nodes, with those of `outputs` that they make and the weights that they read."""
     graph, known = model.graph, values(model.graph)
     made = {name for node in nodes for name in node.output}
     read = dict.fromkeys(name for node in nodes for name in reads(node) if name not in made)
@@ -73,7 +95,8 @@ def _part(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.Model
     part = onnx.GraphProto(name=graph.name)
     part.node.extend(nodes)
     part.input.extend(known[name] for name in read if name not in fixed)
-    part.output.extend(value for value in graph.output if value.name in made)
-    part.value_info.extend(value for value in graph.value_info if value.name in made)
+    handed = {value.name: value for value in outputs}
+    part.output.extend(value for name, value in handed.items() if name in made)
+    part.value_info.extend(v for v in graph.value_info if v.name in made and v.name not in handed)
     part.initializer.extend(fixed[name] for name in read if name in fixed)
     return rebuild(model, part)

@@ -31,13 +31,28 @@ STEEP = 1e38  # HardSigmoid with at least this slope, and no offset, is the mask
 
 def rewrite(derivative: Derivative) -> Derivative:
     """The pair with WinogradConv wherever it fits. Both graphs have to run with the op, or neither."""
+    forward, (backward,), saved = _rewritten(derivative, [derivative.backward])
+    return replace(derivative, forward=forward, backward=backward, saved=saved)
+
+
+def rewrite_stages(
+    derivative: Derivative, stages: Sequence[onnx.ModelProto]
+) -> tuple[onnx.ModelProto, list[onnx.ModelProto]]:
+    """The same with the backward graph in several models: the forward one, and those."""
+    forward, made, _ = _rewritten(derivative, stages)
+    return forward, made
+
+
+def _rewritten(
+    derivative: Derivative, stages: Sequence[onnx.ModelProto]
+) -> tuple[onnx.ModelProto, list[onnx.ModelProto], tuple[str, ...]]:
     forward = _Forward(derivative.forward)
-    backward = _Backward(derivative.backward, forward).model()
-    read = {value.name for value in backward.graph.input}
+    made = [_Backward(stage, forward).model() for stage in stages]
+    read = {value.name for model in made for value in model.graph.input}
     saved = [name for name in derivative.saved if name in read]
-    made = forward.model([*derivative.taps, *(name for name in saved if name not in derivative.taps)])
+    outputs = [*derivative.taps, *(name for name in saved if name not in derivative.taps)]
     places = [node.where for node in forward.convolutions if node.where]
-    return replace(derivative, forward=made, backward=backward, saved=(*saved, *places))
+    return forward.model(outputs), made, (*saved, *places)
 
 
 def rewrite_forward(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,7 +10,7 @@ from stylogram import pictures
 from stylogram.batching import memory, shared
 from stylogram.cli import main
 from stylogram.errors import Error
-from stylogram.session import FeaturePass
+from stylogram.stages import StagedPass
 from stylogram_export.network import save
 
 from engine import nets
@@ -51,12 +51,12 @@ def test_a_picture_gets_what_it_gets_alone(here, options):
 def test_jobs_of_one_shape_and_network_go_together_and_others_by_themselves(here, monkeypatch):
     shapes = []
 
-    class Watched(FeaturePass):
+    class Watched(StagedPass):
         def __init__(self, model, taps, shape, **options):
             shapes.append(shape)
             super().__init__(model, taps, shape, **options)
 
-    monkeypatch.setattr(shared, "FeaturePass", Watched)
+    monkeypatch.setattr(shared, "StagedPass", Watched)
     save(nets.narrow(nets.weights(seed=3)), here / "other.onnx")
     rows = [{"content": name, "seed": seed} for seed in (1, 2) for name in ("c0.png", "square.png", "c1.png")]
     rows += [{"content": "c2.png", "network": "other.onnx"}]
@@ -70,7 +70,7 @@ def test_jobs_of_one_shape_and_network_go_together_and_others_by_themselves(here
 def test_sessions_are_made_once_and_targets_once_a_style(here, monkeypatch):
     made, looked = [], []
 
-    class Watched(FeaturePass):
+    class Watched(StagedPass):
         def __init__(self, model, taps, shape, **options):
             made.append(shape)
             super().__init__(model, taps, shape, **options)
@@ -80,7 +80,7 @@ def test_sessions_are_made_once_and_targets_once_a_style(here, monkeypatch):
         return own(*given)
 
     own = shared.features_of
-    monkeypatch.setattr(shared, "FeaturePass", Watched)
+    monkeypatch.setattr(shared, "StagedPass", Watched)
     monkeypatch.setattr(shared, "features_of", features_of)
     rows = [{"content": f"c{k % 3}.png", "style": f"s{k % 2}.png", "output": f"{k}.png"} for k in range(8)]
     stylogram.batch(jobs(here, *rows), output="out", batch=2, **{**FAST, "scales": 2, "margin": 0, "threads": 1})

@@ -7,10 +7,10 @@ from engine.batches import FAST, STEP, four, jobs, lines, rgb
 from stylogram import batching
 from stylogram.batching import memory, shared
 from stylogram.errors import Error
-from stylogram.session import FeaturePass
+from stylogram.stages import StagedPass
 
 
-class Scarce(FeaturePass):
+class Scarce(StagedPass):
     """As ONNX Runtime fails when a batch is too large."""
 
     most = 1
@@ -29,7 +29,7 @@ class Scarce(FeaturePass):
 def test_where_memory_runs_out_half_as_many_go_together(here, monkeypatch):
     monkeypatch.setattr(Scarce, "tried", tried := [])
     monkeypatch.setattr(Scarce, "most", 2)
-    monkeypatch.setattr(shared, "FeaturePass", Scarce)
+    monkeypatch.setattr(shared, "StagedPass", Scarce)
     rows = [{"content": f"c{k % 3}.png", "output": f"{k}.png", "seed": k} for k in range(16)]
     made = stylogram.batch(jobs(here, *rows), output="out", batch=8, **{**FAST, "threads": 1})
     assert (made.done, made.failures) == (16, ())
@@ -42,7 +42,7 @@ def test_where_memory_runs_out_half_as_many_go_together(here, monkeypatch):
 @pytest.mark.parametrize("threads", [1, 0])
 def test_a_picture_for_which_there_is_no_memory_fails(here, monkeypatch, threads):
     monkeypatch.setattr(Scarce, "most", 0)
-    monkeypatch.setattr(shared, "FeaturePass", Scarce)
+    monkeypatch.setattr(shared, "StagedPass", Scarce)
     made = stylogram.batch(four(here), output="out", batch=4, **{**FAST, "threads": threads})
     assert made.done == 0
     assert len(made.failures) == 4
@@ -56,13 +56,14 @@ def test_what_running_out_of_memory_looks_like():
 
 
 def test_the_estimate_counts_the_arrays_of_a_pass(here):
-    """Features, saved activations, gradients and picture are in it; a batch by itself fits into its share."""
+    """What goes from one model to another and the picture are in it; a batch by itself fits into its share."""
     options = batching.Options(**FAST)
     subject = shared.Shared(0).subject("c0.png", ["s0.png"], options)
     model = shared.Shared(0).model(subject)
     each = memory.bytes_a_picture(model, subject.taps.tensors, (36, 48), subject.recipe)
-    pass_ = FeaturePass(model, subject.taps.tensors, (1, 3, 36, 48))
-    held = sum(a.nbytes for a in (*pass_.features.values(), *pass_.gradients.values(), pass_.picture, pass_.gradient))
+    pass_ = StagedPass(model, subject.taps.tensors, (1, 3, 36, 48))
+    (block,) = {id(array.base): array.base for array in (*pass_.features.values(), *pass_.gradients.values())}.values()
+    held = block.nbytes + pass_.picture.nbytes + pass_.gradient.nbytes
     vectors = (2 * (6 + 1) + 1) * pass_.picture.nbytes
     assert held + vectors < each < 8 * (held + vectors)
     larger = memory.bytes_a_picture(model, subject.taps.tensors, (72, 96), subject.recipe)

@@ -10,7 +10,7 @@ from stylogram.batching import shared
 from stylogram.cli import main
 from stylogram.errors import Error
 from stylogram.losses import style as style_loss
-from stylogram.session import FeaturePass
+from stylogram.stages import StagedPass
 from stylogram.tasks.stylize import Options, Stylization
 from stylogram.tiling_objective import TiledObjective
 from stylogram_export.layers import Layers
@@ -221,12 +221,12 @@ def test_a_network_that_normalises_over_the_picture(tmp_path, capsys):
 def test_rows_of_a_batch_go_one_at_a_time_and_get_what_they_get_alone(tmp_path, monkeypatch):
     passes = []
 
-    class Watched(FeaturePass):
+    class Watched(StagedPass):
         def __init__(self, model, taps, shape, **options):
             passes.append(shape)
             super().__init__(model, taps, shape, **options)
 
-    monkeypatch.setattr(shared, "FeaturePass", Watched)
+    monkeypatch.setattr(shared, "StagedPass", Watched)
     save(nets.narrow(), tmp_path / "net.onnx")
     for number in (1, 2):
         stylogram.pictures.write(tmp_path / f"{number}.png", nets.blocks(200, 260, number, cell=3))

@@ -12,7 +12,8 @@ from stylogram_export.network import Network
 
 from .. import losses, pictures, remote, zoo
 from ..painting import Painting, Picture, StylePicture, Subject, Targets, chosen
-from ..session import Array, Extractor, FeaturePass, Shape, features_of
+from ..session import Array, Extractor, Shape, features_of
+from ..stages import StagedPass
 from ..tasks.stylize import Options
 from .memo import Memo
 
@@ -42,7 +43,7 @@ class Shared:
     """`room`: bytes that sessions may take which no batch uses at present."""
 
     def __init__(self, room: float) -> None:
-        self.passes: Memo[FeaturePass] = Memo(room)
+        self.passes: Memo[StagedPass] = Memo(room)
         self.targets: Memo[Targets] = Memo(TARGETS, _weight)
         self._styles: Memo[_Remembered] = Memo(STYLES, _Remembered.nbytes)
         self._networks: Memo[Network] = Memo(NETWORKS)
@@ -115,12 +116,12 @@ class Group(Painting):
     def graph(self) -> onnx.ModelProto:
         return self._model
 
-    def feature_pass(self, index: int, shape: Shape) -> FeaturePass:
+    def feature_pass(self, index: int, shape: Shape) -> StagedPass:
         key = self._network, tuple(self._tensors), shape, self._threads, self._slot, self._convolution
         largest = max(height * width for height, width in self.sizes)
         weight = shape[0] * self._each * (self.sizes[index][0] * self.sizes[index][1]) / largest
         options: dict[str, Any] = {"threads": self._threads, "convolution": self._convolution}
-        make = partial(FeaturePass, self._model, self._tensors, shape, **options)
+        make = partial(StagedPass, self._model, self._tensors, shape, **options)
         return self._shared.passes.get(key, make, weight)
 
     def features(self, picture: Array) -> dict[str, Array]:

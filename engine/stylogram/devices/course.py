@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..driver import Stage
-from ..objective import Failed, Objective, Total, Values
+from ..objective import Descending, Failed, Objective, Total, Values
 from ..optimise import Optimiser
 from ..recipes import Recipe
-from ..session import Array, FeaturePass
+from ..session import Array
 from .arrays import Graph
 from .library import failing
 from .optimise import DeviceOptimiser, optimiser_of
@@ -49,7 +49,7 @@ class DeviceObjective(Objective):
         clamp: tuple[float, float] | None = None,
         ahead: int = AHEAD,
     ) -> None:
-        super().__init__(cast(FeaturePass, network), features, pictures)  # of it, the shape alone is looked at
+        super().__init__(cast(Descending, network), features, pictures)  # of it, the shape alone is looked at
         queue = network.place.queue
         self._pass, self._queue, self._optimiser, self._clamp = network, queue, optimiser, clamp
         self._on_features: list[DeviceTerm] = [moved(term, queue) for term in features]

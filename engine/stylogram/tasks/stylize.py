@@ -21,7 +21,8 @@ from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..painting import STARTS, Painting, Picture, Subject
 from ..recipes import PRESETS, Recipe
 from ..result import Result
-from ..session import Array, Extractor, FeaturePass, Shape, available_threads, features_of
+from ..session import Array, Extractor, Shape, available_threads, features_of
+from ..stages import StagedPass
 
 TILES = (16, 65536)  # pixels, the least and the most
 ARGUMENTS = {"content": False, "style": True}  # the name, and whether several are taken
@@ -183,12 +184,12 @@ class Stylization(Painting):
     def graph(self) -> onnx.ModelProto:
         return self.model[0]
 
-    def feature_pass(self, index: int, shape: Shape) -> FeaturePass | gpu.DevicePass:
+    def feature_pass(self, index: int, shape: Shape) -> StagedPass | gpu.DevicePass:
         # For the last scale the graph is handed out for good, and the copy of its weights with it.
         model = self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
         if self.place is not None:
             return gpu.DevicePass(model, self.taps.tensors, shape, self.place)
-        return FeaturePass(model, self.taps.tensors, shape, **self._computing)
+        return StagedPass(model, self.taps.tensors, shape, **self._computing)
 
     def features(self, picture: Array) -> dict[str, Array]:
         if self.place is not None:
