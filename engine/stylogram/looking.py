@@ -6,6 +6,7 @@ import numpy as np
 from stylogram_export.network import Network
 
 from . import zoo
+from .filters import FirstLayer
 from .options import NetworkOptions
 from .session import Array, available_threads, uses_winograd
 
@@ -24,6 +25,9 @@ class Looking:
         self.network = zoo.resolve(options.network, options.preprocess, options.pooling, options.seed)
         if self.network.assumed_preprocess:
             self.notes.append(f"{self.network.name} does not say its preprocessing: imagenet is assumed (--preprocess)")
+        first = FirstLayer.of(self.network)
+        if first is not None and first.constant:
+            self.notes.append(f"{self.network.name}: all weights of its first layer are equal: the file is not trained")
 
 
 def mean_colour(network: Network) -> Array:

@@ -167,18 +167,18 @@ class Seen:
 class Counts:
     """What is counted of several networks on the same pictures, as far as the pass has come.
 
-    `correlations`: of the layers of checkpoints, empty for networks that are none. `skipped`: the broken pictures, each
+    `correlations`: of layers of checkpoints, empty for networks that are none. `skipped`: the broken pictures, each
     with the reason; `done` of the pictures, whole batches, are counted.
     """
 
-    def __init__(self, networks: Sequence[Seen], passes: Sequence[LayerPass], checkpoints: bool) -> None:
-        """`passes` are those that the networks' open() made."""
+    def __init__(self, networks: Sequence[Seen], passes: Sequence[LayerPass], evolving: Sequence[str]) -> None:
+        """`passes` are those that the networks' open() made; `evolving`: the layers whose correlations are wanted."""
         self.skipped: dict[int, str] = {}
         self.done = 0
         self._networks, last = networks, len(networks) - 1
         pairs = [pair for index in range(last) for pair in ((index, index + 1), (index, last))]
-        shapes = passes[0].shapes if checkpoints else {}
-        self.correlations = {layer: Correlation(last + 1, shape[0], pairs) for layer, shape in shapes.items()}
+        units = {layer: passes[0].shapes[layer][0] for layer in evolving}
+        self.correlations = {layer: Correlation(last + 1, count, pairs) for layer, count in units.items()}
 
     def add(self, batch: Batch, passes: Sequence[LayerPass], names: Sequence[str]) -> None:
         """Every picture of a batch through every network."""

@@ -152,11 +152,16 @@ class Logits:
 
 
 def _scores(network: Network) -> str:
-    """The deepest output, before the softmax if it ends in one."""
+    """The deepest output that is no layer, before the softmax if it ends in one.
+
+    Layers may be outputs too, and come after the classes: seednet's whitened ones do.
+    """
     graph = network.model.graph
     makers = {name: node for node in graph.node for name in node.output if name}
     order = {name: number for number, node in enumerate(graph.node) for name in node.output}
-    tensor = max((value.name for value in graph.output if value.name in order), key=lambda name: order[name])
+    outputs = [value.name for value in graph.output if value.name in order]
+    layers = {*network.layers.names.values(), *network.layers.also.values()}
+    tensor = max([name for name in outputs if name not in layers] or outputs, key=lambda name: order[name])
     while makers[tensor].op_type in _PASSED and makers[tensor].input[0] in makers:
         tensor = makers[tensor].input[0]
     return str(tensor)

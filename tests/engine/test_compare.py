@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from stylogram import Error, pictures
 from stylogram.cli import main
 from stylogram.filters import FirstLayer
@@ -164,6 +166,50 @@ def test_the_same_network_twice_is_settled_at_once(here):
     for layer in found["evolution"]["layers"]:
         assert layer["with_last"] == [pytest.approx(1, abs=1e-9)]
         assert layer["settled"] == 0
+
+
+def whitened(tensors, directions):
+    """The narrow VGG of these weights with a layer `conv1_1:white` and so on, as seednet has: 1x1 convolutions of what
+    goes into the ReLUs, with so many `directions`."""
+    network = nets.narrow(tensors, COUNTS)
+    model, names = onnx.ModelProto(), dict(network.layers.names)
+    model.CopyFrom(network.model)
+    for name, count in directions.items():
+        matrix = np.random.default_rng(count).normal(size=(count, len(tensors[f"{name}.bias"]), 1, 1)).astype("f4")
+        model.graph.initializer.append(numpy_helper.from_array(matrix, f"{name}:matrix"))
+        inner = [network.layers.tensor(f"{name}:linear"), f"{name}:matrix"]
+        model.graph.node.append(helper.make_node("Conv", inner, [f"{name}:white"]))
+        model.graph.output.append(helper.make_tensor_value_info(f"{name}:white", TensorProto.FLOAT, None))
+        names[f"{name}:white"] = f"{name}:white"
+    return replace(network, model=model, layers=replace(network.layers, names=names).of(model))
+
+
+def test_layers_whose_directions_differ_have_no_evolution_and_the_others_do(here):
+    """seednet's checkpoints: a training leaves a whitened layer as many directions as it will."""
+    made, _ = trained([0, 20])
+    counts = ({"conv1_1": 4, "conv2_1": 5}, {"conv1_1": 4, "conv2_1": 7})
+    several = [whitened(tensors, count) for tensors, count in zip(made.values(), counts, strict=True)]
+    for number, network in enumerate(several):
+        save(network, here.parent / f"white{number}.onnx")
+    compare([here.parent / f"white{number}.onnx" for number in (0, 1)], output=here, pictures="pics", size=24, unit=3)
+    found = json.loads((here / "comparison.json").read_text())
+    followed = {layer["name"]: layer for layer in found["evolution"]["layers"]}
+    assert list(followed) == ["conv1_1", "conv2_1", "conv1_1:white"]
+    assert "no evolution of conv2_1:white: the networks' weights differ in shape there" in found["notes"]
+    units = [{layer["name"]: layer["units"] for layer in one["layers"]} for one in found["networks"]]
+    assert [one["conv2_1:white"] for one in units] == [5, 7]
+    folder = Folder.scan("pics")
+    batch = np.stack([folder.squares(number, [24])[24] for number in range(20)])
+    white = [features_of(folded(net, ["conv1_1:white"]), ["conv1_1:white"], batch)["conv1_1:white"] for net in several]
+    taken = positions(white[0][0, 0].size)
+    first, last = (one.reshape(20, 4, -1)[:, :, taken].transpose(1, 0, 2).reshape(4, -1) for one in white)
+    each = [np.corrcoef(a, b)[0, 1] for a, b in zip(first, last, strict=True)]
+    assert followed["conv1_1:white"]["with_last"] == [pytest.approx(np.mean(each), abs=1e-5)]
+    strip = pictures.read(here / followed["conv1_1:white"]["folder"] / "0003.jpg").rgb
+    assert strip.shape[:2] == tuple(followed["conv1_1:white"]["size"][::-1])
+    assert (here / "sheets" / "conv1_1_white.png").is_file()
+    with pytest.raises(Error, match="unit: it is for checkpoints of one architecture"):
+        compare(several, output=here.parent / "other", pictures="pics", size=24, layer="conv2_1:white", unit=3)
 
 
 def test_dead_and_nearly_dead_filters(checkpoints, tmp_path):

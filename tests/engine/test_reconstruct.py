@@ -210,17 +210,36 @@ def test_the_grid_s_layers_are_the_figure_s(image, network):
     assert cells[6].label == "conv1_1 … conv2_1"
 
 
-def test_the_grid(image, network):
-    options = {"grid": True, "content_layers": "conv1_2,conv2_2", "style_layers": "conv1_1,conv2_1,conv3_1"}
-    result = run(image, network, style=nets.blocks(40, 40, 8, tint=(1, 0.2, 0.2)), iterations=25, **options)
+def test_the_grid_s_style_layers_are_the_network_s_own(image):
+    cells = LayerGrid(image, Options(network="seednet", grid=True)).cells
+    assert [cell.layers[0] for cell in cells[:5]] == ["conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_1"]
+    assert cells[-1].layers == tuple(f"conv{stage}_1:white" for stage in range(1, 6))
+
+
+@pytest.mark.parametrize(("preset", "likeness"), [("natural", 0.15), ("pixels", 0.5)])  # squares are not natural
+def test_the_grid(image, network, preset, likeness):
+    layers = {"content_layers": "conv1_2,conv2_2", "style_layers": "conv1_1,conv2_1,conv3_1"}
+    style = nets.blocks(40, 40, 8, tint=(1, 0.2, 0.2))
+    result = run(image, network, grid=True, preset=preset, style=style, iterations=25, **layers)
     assert len(result.pictures) == 5
     assert result.exact.shape[1] > 4 * SIZE[1]
-    assert np.corrcoef(result.pictures[0].ravel(), image.ravel())[0, 1] > 0.5
+    assert np.corrcoef(result.pictures[0].ravel(), image.ravel())[0, 1] > likeness
     for scale in range(1, 6):
         falling = [row["loss"] for row in result.trace if row["scale"] == scale]
         assert falling[-1] < 0.5 * falling[0]
     red = result.pictures[2].mean(axis=(0, 1))
     assert red[0] > red[1] + 0.1
+
+
+def test_the_figure_s_descent_takes_another_optimiser(image, network):
+    layers = {"content_layers": "conv1_2", "style_layers": "conv1_1"}
+    made = [
+        run(image, network, grid=True, preset="pixels", optimizer=name, iterations=3, **layers)
+        for name in ("lbfgs", "adam")
+    ]
+    assert not np.array_equal(made[0].pictures[0], made[1].pictures[0])
+    white = made[1].trace[0]["loss"]
+    assert made[0].trace[0]["loss"] == white  # the same noise
 
 
 def test_a_grid_that_is_stopped_has_what_was_made(image, network):
@@ -235,14 +254,6 @@ def test_a_grid_that_is_stopped_has_what_was_made(image, network):
     assert len(result.pictures) == 2
     whole = run(image, network, grid=True, iterations=1, **layers)
     assert result.exact.shape == whole.exact.shape
-
-
-@pytest.mark.parametrize("name", ["bvlc_alexnet", "squeezenet", "zfnet512"])
-def test_other_architectures(name, image):
-    model = prepare(with_weights(light(name)))
-    found = Network(name, model, PREPROCESS["caffe"], discover(model))
-    result = run(image, found, size=96, iterations=3)
-    assert result.loss < result.trace[0]["loss"]
 
 
 def test_a_vector_of_a_classifier_can_be_inverted():
@@ -260,6 +271,8 @@ def test_a_vector_of_a_classifier_can_be_inverted():
         ({"layer": "conv9_1"}, r"unknown layer 'conv9_1'"),
         ({"style": np.ones((20, 20, 3), "f4")}, r"^style: it is an option of the grid"),
         ({"grid": True, "starts": 2}, r"^starts: it is no option of the grid"),
+        ({"grid": True, "preset": "mahendran"}, r"^preset: natural and pixels are accepted with grid, got mahendran$"),
+        ({"grid": True, "optimizer": "adam"}, r"^preset: natural has an optimiser of its own; pixels takes others"),
         ({"grid": True, "layer": "conv1_1"}, r"^layer: it is no option of the grid"),
         ({"grid": True, "content_layers": "conv9_1"}, r"unknown layer 'conv9_1'"),
         ({"pairs": "nowhere"}, r"^pairs: a folder of pictures is needed, nowhere is none$"),

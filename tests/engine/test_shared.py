@@ -51,6 +51,20 @@ def test_a_deep_layer_gives_the_bridge_back():
     assert likeness[0] > 0.4 > likeness[1]
 
 
+def test_the_grid_s_deepest_content_is_the_bridge_still():
+    """fire9 in the grid: a lower loss than by the figure's descent from white noise, which ends in noise."""
+    bridge = SHARED / "pictures" / "golden_gate.jpg"
+    losses, likeness = [], []
+    for preset in ("natural", "pixels"):
+        layers = {"content_layers": "conv4_1", "style_layers": "conv1_1"}
+        made = stylogram.reconstruct(bridge, grid=True, size=128, iterations=150, preset=preset, **layers, **SQUEEZENET)
+        losses.append(min(row["loss"] for row in made.trace if row["scale"] == 1))
+        like = pictures.resized(pictures.read(bridge).rgb, made.pictures[0].shape[:2])
+        likeness.append(np.corrcoef(made.pictures[0].ravel(), like.ravel())[0, 1])
+    assert losses[0] < 0.9 * losses[1]
+    assert likeness[0] > 0.4 > 0.2 > likeness[1]
+
+
 def test_pictures_of_one_unit_are_unlike_and_excite_it():
     """fire8, unit 100, by default weights: textures less alike than without, for at most a fifth of the activation."""
     network = zoo.resolve(SQUEEZENET["network"], "caffe")

@@ -137,6 +137,28 @@ def test_any_size(source, network, size, options, shape):
     assert run(source, network, iterations=2, **given).exact.shape == (*shape, 3)
 
 
+@pytest.mark.parametrize(
+    ("size", "scales", "count"),
+    [(None, None, 3), ("448x256", None, 3), (112, None, 1), ("600x100", None, 1), (1024, None, 3), (112, 2, 2)],
+)
+def test_no_scale_is_smaller_than_a_network_can_see(network, size, scales, count):
+    """Of a source of 512 pixels: 64 at least, except where more scales are asked for."""
+    made = Synthesis(nets.blocks(384, 512, 1), Options(network=network, size=size, scales=scales)).sizes
+    assert len(made) == count
+    assert scales or min(made[0].texture) >= 64
+
+
+def test_a_preset_s_layers_on_another_network(source):
+    model = prepare(with_weights(light("zfnet512")))
+    network = Network("zfnet512", model, PREPROCESS["caffe"], discover(model))
+    with pytest.raises(
+        Error, match=r"^preset: gatys takes conv1_1, .* of a VGG \(--style-layers A,B: others\); zfnet512"
+    ):
+        run(source, network, preset="gatys")
+    made = run(source, network, preset="gatys", style_layers="conv1_1,pool1", size=64, iterations=2)
+    assert made.loss < made.trace[0]["loss"]
+
+
 def test_pixels_stay_within_the_source_s_colours(source, network):
     low, high = source.reshape(-1, 3).min(axis=0), source.reshape(-1, 3).max(axis=0)
     seen = []

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import stylogram
 from engine.classes import NAMES, classifier
+from stylogram import zoo
 from stylogram.errors import Error
 from stylogram.options import NetworkOptions, checked
 from stylogram.units import Classes, Logits, Units, direction, native_size, shape_of
@@ -43,6 +45,18 @@ def test_the_scores_are_what_goes_into_the_softmax():
         logits = Logits.of(network)
         assert (logits.tensor, logits.count, logits.map) == ("logits", 5, "map")
     assert Logits.of(classifier(side=32, flat=True)).map is None
+
+
+def test_the_default_network_has_classes():
+    """Its whitened layers are outputs too, and lie behind its scores in the file."""
+    network = zoo.resolve("seednet")
+    outputs = [value.name for value in network.model.graph.output]
+    logits = Logits.of(network)
+    assert outputs.index("conv5_1:white") > outputs.index("logits")
+    assert (logits.tensor, logits.count, logits.label(0)) == ("logits", 1000, "0 blades 0")
+    maps = stylogram.saliency(nets.blocks(48, 64, 1), size=64)
+    assert all(found.any() for found in maps.maps.values())
+    assert maps.label in {logits.label(index) for index in range(logits.count)}
 
 
 def test_classes_by_number_and_name():

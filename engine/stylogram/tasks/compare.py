@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from stylogram_export.graph import cut
+from stylogram_export.graph import needed
 from stylogram_export.network import Network
 
 from .. import pictures as picture_files
@@ -117,13 +117,21 @@ class _Comparison:
             raise Error(f"preprocess: one name, or one for each of {count} networks, is accepted, got {given!r}")
         return names * count if len(names) == 1 else names
 
-    def _evolving(self) -> bool:
-        """Whether they are checkpoints of one architecture: the same ops, and weights of the same shapes."""
-        if len(self.networks) > 1 and len({_architecture(seen) for seen in self.networks}) == 1:
-            return len({seen.size for seen in self.networks}) == 1
-        if self.options.unit:
+    def _evolving(self) -> list[str]:
+        """The layers to follow from one checkpoint to the next; none for networks that are no checkpoints of one.
+
+        Checkpoints have the same ops, layers and size. Of their layers those are followed whose weights, up to there,
+        have the same shapes: seednet's whitened layers keep as many directions as a training left them.
+        """
+        first, *others = self.networks
+        found: list[str] = []
+        if others and len({_operators(seen) for seen in self.networks}) == 1:
+            found = [layer for layer in first.layers if len({_shapes(seen, layer) for seen in self.networks}) == 1]
+        if found and (apart := [layer for layer in first.layers if layer not in found]):
+            self.notes.append(f"no evolution of {', '.join(apart)}: the networks' weights differ in shape there")
+        if not found and self.options.unit:
             raise Error("unit: it is for checkpoints of one architecture, and these networks differ")
-        return False
+        return found
 
     def _settings(self) -> dict[str, str | int | list[str] | list[int] | None]:
         options = self.options
@@ -153,8 +161,8 @@ class _Comparison:
     def _count(self) -> None:
         """Every picture through every network, once; from where a stopped run was."""
         passes = [seen.open(self.options.batch) for seen in self.networks]
-        for layer, shape in passes[0].shapes.items() if self.evolving else ():
-            check_units(self.options.unit or (), shape[0], layer)
+        for layer in self.evolving:
+            check_units(self.options.unit or (), passes[0].shapes[layer][0], layer)
         self.counts = Counts(self.networks, passes, self.evolving)
         claimed, names = self._restore(), self.folder.names
         saved = time.monotonic()
@@ -242,8 +250,6 @@ class _Comparison:
             made = first.picture()
             picture_files.write(path, made)
             filters = {"picture": f"filters/{stem}.png", "label": first.label, "size": [made.shape[1], made.shape[0]]}
-            if first.constant:
-                self.notes.append(f"{seen.label}: all weights of its first layer are equal: the file is not trained")
         return {
             "label": seen.label,
             "size": seen.size,
@@ -268,8 +274,14 @@ class _Comparison:
         }
 
 
-def _architecture(seen: Seen) -> tuple[Any, ...]:
-    """What is to be the same in checkpoints, as far as the layers that are looked at."""
-    graph = cut(seen.network.model, list(seen.layers.values())).graph
-    ops = tuple(node.op_type for node in graph.node)
-    return ops, tuple(tuple(tensor.dims) for tensor in graph.initializer), tuple(seen.layers)
+def _operators(seen: Seen) -> tuple[Any, ...]:
+    """What is to be the same in checkpoints: the ops up to the layers that are looked at, the layers, the size."""
+    nodes, _ = needed(list(seen.network.model.graph.node), seen.layers.values())
+    return tuple(node.op_type for node in nodes), tuple(seen.layers), seen.size
+
+
+def _shapes(seen: Seen, layer: str) -> tuple[tuple[int, ...], ...]:
+    """Those of all weights that a layer depends on."""
+    graph = seen.network.model.graph
+    _, read = needed(list(graph.node), [seen.layers[layer]])
+    return tuple(tuple(tensor.dims) for tensor in graph.initializer if tensor.name in read)

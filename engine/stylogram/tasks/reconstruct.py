@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 from stylogram_export.network import folded
@@ -23,6 +24,7 @@ from ..looking import Looking, mean_colour
 from ..objective import Objective, PictureTerm
 from ..optimise import OPTIMISERS, Optimiser, Settings
 from ..options import LayerWeights, RunOptions, Weight, checked
+from ..preconditioned import optimiser_of
 from ..result import Result
 from ..session import Array, FeaturePass, Shape, features_of, give_back
 from ..sheets import sheet
@@ -37,8 +39,9 @@ COLUMNS = 5  # of a sheet of all starts
 PRESETS = {"natural": 200, "pixels": 200, "mahendran": sum(count for _, count in inversion.SCHEDULE)}
 ITERATIONS = 200  # of each of the grid's
 WEIGHT = 500.0  # of the grid's losses: where they are not convex, as near noise, L-BFGS goes by the gradient alone
+GROWTH = 1.5  # of L-BFGS on the grid's style: how much further coarse structures move than those of half the size
 GRID_ONLY = ("style", "content_layers", "style_layers")
-SINGLE_ONLY = ("layer", "preset", "starts", "keep", "pairs", "alpha", "alpha_weight", "tv_beta")
+SINGLE_ONLY = ("layer", "starts", "keep", "pairs", "alpha", "alpha_weight", "tv_beta")
 
 
 def _preset(value: Any) -> str:
@@ -54,7 +57,7 @@ class Options(RunOptions):
     preset: Annotated[str, BeforeValidator(_preset)] = Field(
         "natural",
         title="NAME",
-        description=f"{', '.join(PRESETS)}: Fourier coefficients by Adam; pixels by L-BFGS; the paper's descent",
+        description=f"{', '.join(PRESETS)}: in Fourier space; on pixels; the paper's descent, not for the grid",
     )
     starts: int = Field(1, ge=1, le=256, title="N", description="reconstructions from different noise, all at once")
     keep: Literal["best", "all"] = Field(
@@ -133,6 +136,12 @@ def _refuse(options: Options, names: Sequence[str], why: str) -> None:
             raise Error(f"{name.replace('_', '-')}: {why}")
 
 
+def _refuse_optimiser(options: Options) -> None:
+    """Only a descent on pixels takes another."""
+    if options.preset != "pixels" and (options.optimizer or options.history is not None):
+        raise Error(f"preset: {options.preset} has an optimiser of its own; pixels takes others, and a history")
+
+
 def _read(source: Picture, size: int | None) -> tuple[Array, int]:
     """A picture (H,W,3) at `size` or at most SIDE, and its depth in bits."""
     picture = pictures.read(source)
@@ -147,8 +156,7 @@ class Inversion(Looking):
 
     def __init__(self, image: Picture, options: Options) -> None:
         _refuse(options, GRID_ONLY, "it is an option of the grid: --grid is needed")
-        if options.preset != "pixels" and (options.optimizer or options.history is not None):
-            raise Error(f"preset: {options.preset} has an optimiser of its own; pixels takes others, and a history")
+        _refuse_optimiser(options)
         self.options = options
         self.image, self.depth = _read(image, options.size)
         self.paths = _paths(options.pairs)
@@ -263,6 +271,11 @@ def _cropped(rgb: Array, like: tuple[int, ...]) -> Array:
     return rgb[top : top + rows, left : left + columns]
 
 
+def _stage_of(layer: str) -> str:
+    """`conv3` of conv3_1 and of conv3_1:white."""
+    return layer.rpartition("_")[0] or layer
+
+
 @dataclass(frozen=True)
 class _Cell:
     """One reconstruction of the grid: of the content at one layer, or of the style on several."""
@@ -280,6 +293,9 @@ class LayerGrid(Looking):
 
     def __init__(self, image: Picture, options: Options) -> None:
         _refuse(options, SINGLE_ONLY, "it is no option of the grid")
+        if options.preset == "mahendran":
+            raise Error("preset: natural and pixels are accepted with grid, got mahendran")
+        _refuse_optimiser(options)
         self.options = options
         self.image, self.depth = _read(image, options.size)
         self.style = self.image if options.style is None else _read(options.style, max(self.image.shape[:2]))[0]
@@ -295,16 +311,20 @@ class LayerGrid(Looking):
     def _layers(self) -> tuple[list[str], list[str]]:
         """Those of the two rows: as given, else of each stage the second and the first layer, as in the figure.
 
-        The layer behind the last weights is that of the classes where it has company in its stage, and left out.
+        The first is that of the network's style layers, where the stage has one: seednet's are whitened ones. The layer
+        behind the last weights is that of the classes where it has company in its stage, and left out.
         """
         own, model = self.network.layers, self.network.model
         stages: dict[str, list[str]] = {}
         for name in own.names:
-            stage = stages.setdefault(name.rpartition("_")[0] or name, [])
+            stage = stages.setdefault(_stage_of(name), [])
             if not stage or inversion.depth(model, own.tensor(name)) < 1:
                 stage.append(name)
+        first = {_stage_of(name): name for name in reversed(own.style)}
         content = self.options.content_layers or dict.fromkeys(stage[:2][-1] for stage in stages.values())
-        style = self.options.style_layers or dict.fromkeys(stage[0] for stage in stages.values())
+        style = self.options.style_layers or dict.fromkeys(
+            first.get(stage, names[0]) for stage, names in stages.items()
+        )
         return list(content), list(style)
 
     def stages(self) -> Stages:
@@ -318,15 +338,29 @@ class LayerGrid(Looking):
         model = folded(self.network, tensors)
         source = pictures.to_batch(self.image if cell.kind == "content" else self.style)
         wanted = features_of(model, tensors, source, **self.ways)
-        shape = (1, 3, *self.image.shape[:2])
-        network = FeaturePass(model, tensors, shape, **self.ways)
+        iterations = options.iterations or ITERATIONS
+        network, optimiser = self._begin(cell, model, tensors, iterations)
         give_back()
-        noise = NOISES["uniform"](np.random.default_rng(options.seed), self.image.shape, 1.0)
-        network.picture[:] = pictures.to_batch(noise)
-        settings = options.settings()
-        optimiser = OPTIMISERS[settings.name](1, network.picture.size, settings)
         objective = Objective(network, self._terms(cell, network, wanted), self._picture_terms(network))
-        return Stage(objective, optimiser, options.iterations or ITERATIONS)
+        return Stage(objective, optimiser, iterations)
+
+    def _begin(
+        self, cell: _Cell, model: onnx.ModelProto, tensors: list[str], iterations: int
+    ) -> tuple[FeaturePass, Optimiser]:
+        """The network with its first picture, and what moves it.
+
+        `pixels`: white noise and an optimiser on the pixels, as in the figure. There deep layers end in high
+        frequencies: `natural` goes down the same losses in Fourier coefficients (content), or preconditioned (style).
+        """
+        options, shape = self.options, (1, 3, *self.image.shape[:2])
+        natural, rng = options.preset == "natural", np.random.default_rng(options.seed)
+        if natural and cell.kind == "content":
+            rate = options.learning_rate or inversion.RATE
+            return inversion.natural(model, tensors[0], shape, iterations, rng, rate=rate, **self.ways)
+        network = FeaturePass(model, tensors, shape, **self.ways)
+        network.picture[:] = pictures.to_batch(NOISES["uniform"](rng, self.image.shape, 1.0))
+        settings = Settings(precondition=GROWTH) if natural else options.settings()
+        return network, optimiser_of(settings, shape)
 
     def _terms(self, cell: _Cell, network: FeaturePass, wanted: dict[str, Array]) -> list[Any]:
         pairs = [(name, self.tensors[name]) for name in cell.layers]

@@ -31,7 +31,8 @@ from ..optimise import OPTIMISERS, Settings
 from ..options import LayerWeights, RunOptions, Weight, checked
 from ..recipes import Recipe
 from ..result import Result
-from ..session import Array, FeaturePass, features_of, give_back
+from ..session import Array, features_of, give_back
+from ..stages import StagedPass
 from ..taps import Taps
 from ..wrapping import period, wrapped
 
@@ -39,6 +40,7 @@ Picture = str | Path | NDArray[Any]
 Size = tuple[int, int]
 
 ARGUMENTS = {"source": False}
+COARSE = 64  # the least short side, in pixels, of a texture's first scale, unless more scales are asked for
 LARGEST = 512  # long side that a source is brought to if no other is asked for
 
 PRESETS: Mapping[str, Recipe] = {
@@ -113,12 +115,17 @@ class Options(RunOptions):
     tileable: bool = Option(False, description="the picture goes on beyond its edges at the opposite ones")
     histogram: bool = Option(False, description="give the texture the source's colour histograms at the end")
 
-    def recipe(self, side: int) -> Recipe:
-        """The preset's recipe with what was given put over it, for a source of that long side."""
+    def asked(self, source: Size) -> Size:
+        """The texture's size for a source of that size."""
+        return self.size if isinstance(self.size, tuple) else pictures.fitted(*source, self.size or max(source))
+
+    def recipe(self, source: Size) -> Recipe:
+        """The preset's recipe with what was given put over it, for a source of that size."""
         recipe = PRESETS[self.preset]
         names = ("tv_weight", "style_loss", "pooling", "margin")
         over: dict[str, Any] = {name: value for name in names if (value := getattr(self, name)) is not None}
-        scales = self.scales or recipe.scales({"size": side})
+        fitting = 1 + max(int(math.log(min(self.asked(source)) / COARSE, recipe.growth) + 1e-9), 0)
+        scales = self.scales or min(recipe.scales({"size": max(source)}), fitting)
         over["iterations"] = recipe.iterations_of(scales, self.iterations)
         if self.tileable:
             if self.margin:
@@ -157,18 +164,29 @@ class Synthesis(Looking):
         self.source = pictures.read(source)
         height, width = self.source.rgb.shape[:2]
         side = options.source_size or min(max(height, width), LARGEST)
-        self.recipe = options.recipe(side)
+        whole = pictures.fitted(height, width, side)
+        self.recipe = options.recipe(whole)
         super().__init__(options.model_copy(update={"pooling": self.recipe.pooling}))
-        self.taps = Taps.choose(self.network, self.recipe, None, options.style_layers)
+        self.taps = self._taps()
         self.notes = list(dict.fromkeys([*self.notes, *self.taps.notes]))
         self.model = self.taps.model(self.network, self.recipe.pixel_range)
         self.period = period(self.model, self.taps.tensors) if options.tileable else 1
-        self.sizes = self._sizes(pictures.fitted(height, width, side))
+        self.sizes = self._sizes(whole)
+
+    def _taps(self) -> Taps:
+        """The layers. A preset's are those of the network that it was made for: another may lack them."""
+        given, layers = self.options.style_layers, self.recipe.style_layers
+        try:
+            return Taps.choose(self.network, self.recipe, None, given)
+        except Error as problem:
+            if given or not layers:
+                raise
+            hint = f"preset: {self.options.preset} takes {', '.join(layers)} of a VGG (--style-layers A,B: others)"
+            raise Error(f"{hint}; {self.network.name}: {problem}") from problem
 
     def _sizes(self, source: Size) -> list[Scale]:
         """Those of every scale. What tiles is of whole periods; only sizes that nobody asked for are rounded."""
-        asked = self.options.size
-        texture = asked if isinstance(asked, tuple) else source if asked is None else pictures.fitted(*source, asked)
+        asked, texture = self.options.size, self.options.asked(source)
         if asked is None or (isinstance(asked, int) and asked % self.period == 0):
             texture = self._whole(texture)
         count = len(self.recipe.iterations)
@@ -192,7 +210,7 @@ class Synthesis(Looking):
         targets = self._targets(source)
         rows, columns = (side + 2 * margin for side in scale.texture)
         model = wrapped(self.model, self.taps.tensors, scale.texture) if self.options.tileable else self.model
-        network = FeaturePass(model, self.taps.tensors, (1, 3, rows, columns), **self.ways)
+        network = StagedPass(model, self.taps.tensors, (1, 3, rows, columns), **self.ways)
         give_back()
         network.picture[:] = self._initial((rows, columns), before)
         objective = Objective(network, self._terms(network, targets), self._picture_terms(network))
@@ -222,7 +240,7 @@ class Synthesis(Looking):
             for tensor, values in features.items()
         }
 
-    def _terms(self, network: FeaturePass, targets: Mapping[str, Any]) -> Sequence[FeatureTerm]:
+    def _terms(self, network: StagedPass, targets: Mapping[str, Any]) -> Sequence[FeatureTerm]:
         module, recipe = losses.load("style", self.recipe.style_loss), self.recipe
         pixels = network.shape[2] * network.shape[3]
         return [
@@ -233,7 +251,7 @@ class Synthesis(Looking):
             for layer, tensor, weight in self.taps.style
         ]  # fmt: skip
 
-    def _picture_terms(self, network: FeaturePass) -> Sequence[PictureTerm]:
+    def _picture_terms(self, network: StagedPass) -> Sequence[PictureTerm]:
         weight = self.recipe.tv_weight
         if not weight:
             return []
