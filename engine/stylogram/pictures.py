@@ -256,6 +256,9 @@ def _decoded(data: bytes, header: headers.Header, name: str) -> Array:
             pixels = None
     if pixels is None:
         raise Error(f"{name} is a damaged or unusual {header.format} file, not decodable; accepted: a whole one")
+    if sorted(pixels.shape[:2]) != sorted((header.height, header.width)):  # of TIFF it is turned already
+        got = f"its header says {header.width}x{header.height} pixels, and it has {pixels.shape[1]}x{pixels.shape[0]}"
+        raise Error(f"{name} is a damaged {header.format} file: {got}; accepted: a whole one")
     if header.layout and not header.layout.has_alpha and pixels.ndim == 3:
         pixels = pixels[..., :3]  # for CMYK libtiff makes up an opaque alpha
     return pixels

@@ -27,3 +27,15 @@ def _no_process_is_left():
 @pytest.fixture
 def client(server):
     return server.client
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory):
+    """A server with a key and narrow limits."""
+    made = serving.Server(
+        tmp_path_factory.mktemp("strict"), api_key=serving.KEY, max_bytes=200_000, max_pixels=1_000_000, max_queue=2,
+        max_seconds=0.5, upload_seconds=1.0, memory=2**30,
+    )  # fmt: skip
+    made.client.headers["Authorization"] = f"Bearer {serving.KEY}"
+    yield made
+    made.close()

@@ -24,6 +24,7 @@ from engine import nets
 
 MAIN = "import sys; from stylogram.entry import main; sys.exit(main())"
 QUICK = {"network": "narrow", "size": "32", "iterations": "3"}
+KEY = "a key with spaces"  # of the server `strict`
 LONG = {"network": "narrow", "size": "48", "iterations": "3900"}
 
 
@@ -171,3 +172,24 @@ def noise(height, width, seed=0):
     """A picture's file that does not compress."""
     values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return cv2.imencode(".png", values)[1].tobytes()
+
+
+def spoken(server, *parts, seconds=10.0):
+    """What the server answers to these bytes; the status line, and the body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as wire:
+        for part in parts:
+            wire.sendall(part)
+        data = b""
+        while chunk := wire.recv(65536):
+            data += chunk
+            _, _, body = data.partition(b"\r\n\r\n")
+            if b"}" in body:
+                break
+    return int(data.split()[1]), json.loads(body[body.index(b"{") : body.index(b"}") + 1])["error"]
+
+
+def head(*more):
+    """A request for a job, up to its body."""
+    lines = ["POST /v1/jobs HTTP/1.1", "Host: localhost", f"Authorization: Bearer {KEY}",
+             "Content-Type: multipart/form-data; boundary=x", *more, "", ""]  # fmt: skip
+    return "\r\n".join(lines).encode()

@@ -25,7 +25,8 @@ from service.serving import (
     until,
 )  # fmt: skip
 from stylogram import pictures
-from stylogram.service import catalogue
+from stylogram.options import checked
+from stylogram.service import catalogue, work
 
 from engine import nets
 
@@ -94,7 +95,7 @@ def test_the_iteration_after_a_cancel_is_the_last(client, server):
     )  # slow enough that iterations can be told apart
     running(client, job, 2)
     client.delete(f"/v1/jobs/{job['id']}")
-    rows = len(server.dispatcher._live[job["id"]].rows) if job["id"] in server.dispatcher._live else None
+    rows = len(server.dispatcher.board.live[job["id"]].rows) if job["id"] in server.dispatcher.board.live else None
     ended(client, job)
     done = [data for name, data in events(client, job) if name == "progress"]
     assert rows is None or len(done) - rows <= 2  # the one that was under way, and the one that saw it
@@ -121,11 +122,11 @@ def test_jobs_of_one_shape_are_painted_together_and_each_as_alone(client, server
     alike = [asked(client, size="40", iterations="8", seed=str(seed), content=png(seed=seed)) for seed in range(4)]
     other = asked(client, size="48", iterations="8", content=png(seed=1))
     groups = []
-    paint = server.dispatcher._paint
-    server.dispatcher._paint = lambda group: (groups.append([live.job.id for live in group]), paint(group))[1]
+    paint = server.dispatcher.foreman._paint
+    server.dispatcher.foreman._paint = lambda group: (groups.append([live.job.id for live in group]), paint(group))[1]
     client.delete(f"/v1/jobs/{blocker['id']}")
     done = [ended(client, job) for job in (*alike, other)]
-    server.dispatcher._paint = paint
+    server.dispatcher.foreman._paint = paint
     assert [job["state"] for job in done] == ["done"] * 5
     assert sorted(map(len, groups)) == [1, 4]
     for seed, job in ((0, done[0]), (3, done[3])):
@@ -197,8 +198,8 @@ PIXELS = "accepted: sides of at least 16"
         (422, "size: should be greater than or equal to 16, got '3'", {"size": "3"}),
         (422, "size: 300 pixels; this server accepts up to 256", {"size": "300"}),
         (422, "size: the picture would be 512 pixels long, and no size is given", {"size": ""}),
-        (422, "iterations: 9000 over all sizes; this server accepts up to 4000", {"iterations": "9000"}),
-        (422, "iterations: 4500 over all sizes", {"iterations": "1500", "scales": "3"}),
+        (422, "iterations: 9000 over all scales and pictures; this server accepts up to 4000", {"iterations": "9000"}),
+        (422, "iterations: 4500 over all scales", {"iterations": "1500", "scales": "3"}),
         (422, "style-scale: the style would be 512 pixels long", {"size": "128", "style_scale": "4"}),
         (422, "unknown network 'nets'", {"network": "nets"}),
         (422, "unknown network '/etc/passwd'", {"network": "/etc/passwd"}),
@@ -247,15 +248,77 @@ def test_what_is_refused(client, server, status, said, options):
         (403, "this server fetches no URLs", b'{"pictures": {"content": "http://127.0.0.1/x"}}', "application/json"),
         (422, "a data: URL is accepted", b'{"pictures": {"content": "file:///etc/passwd"}}', "application/json"),
         (422, "must be in base64", b'{"pictures": {"content": "data:image/png,x"}}', "application/json"),
-        (422, "base64 is damaged", b'{"pictures": {"content": "data:image/png;base64,*"}}', "application/json"),
+        (
+            422,
+            "content: the data: URL's base64 is damaged",
+            b'{"pictures": {"content": "data:image/png;base64,*", "style": "data:image/png;base64,*"}}',
+            "application/json",
+        ),
         (415, "a body of type 'text/plain'", b"x", "text/plain"),
-        (400, "boundary", b"x", "multipart/form-data"),
+        (422, "the body is not multipart/form-data: Missing boundary", b"x", "multipart/form-data"),
+        (422, "the body is not multipart/form-data: ", b"x", "multipart/form-data; boundary=y"),
+        (
+            422,
+            "the body is not multipart/form-data: ",
+            b'--x\r\nContent-Disposition: form-data; name="size"\r\n\r\n32\r\n--x--\r\n',
+            "multipart/form-data; boundary=x; charset=undefined",
+        ),
+        (422, "\\ud800: a data: URL is accepted", b'{"pictures": {"\\ud800": "file:///x"}}', "application/json"),
     ],
 )
 def test_bodies_that_are_refused(client, status, said, body, kind):
     answer = client.post("/v1/jobs", content=body, headers={"Content-Type": kind})
     assert answer.status_code == status
     assert said in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("task", "field", "options", "count"),
+    [
+        ("texture", "source", {"preset": "gatys", "scales": "3"}, 6000),
+        ("texture", "source", {"iterations": "1000", "scales": "8"}, 8000),
+        ("reconstruct", "image", {"starts": "21"}, 4200),
+        ("reconstruct", "image", {"preset": "mahendran", "starts": "11"}, 4400),
+        (
+            "reconstruct",
+            "image",
+            {"grid": "true", "iterations": "1001", "content_layers": "a,b", "style_layers": "c,d"},
+            4004,
+        ),
+        ("maximize", "", {"layer": "conv1_1", "unit": "0-15"}, 4096),
+        ("maximize", "", {"layer": "conv1_1", "unit": "1", "diversity": "5", "prior": "yosinski-4"}, 5000),
+        ("dream", "image", {"iterations": "1001"}, 4004),
+        ("occlusion", "image", {"stride": "2"}, 84 * 112),
+    ],
+)
+def test_the_whole_of_a_job_s_work_is_counted(client, task, field, options, count):
+    files = [(field, ("a", CONTENT))] if field else [("task", (None, task))]
+    data = {**({"task": task} if field else {}), "network": "narrow", **options}
+    answer = client.post("/v1/jobs", files=files, data=data)
+    assert answer.status_code == 422
+    said = f"iterations: {count} over all scales and pictures; this server accepts up to 4000"
+    assert answer.json()["error"] == said
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "first", "side"),
+    [
+        ("stylize", {}, (300, 3000), 512),
+        ("stylize", {"preset": "gatys"}, (1000, 1500), 1536),
+        ("stylize", {"preset": "keras"}, (800, 400), 400),
+        ("texture", {}, (3000, 2000), 512),
+        ("texture", {"source_size": 700}, (3000, 2000), 700),
+        ("texture", {"size": "640x400"}, (3000, 2000), 640),
+        ("reconstruct", {}, (3000, 2000), 227),
+        ("dream", {}, (3000, 2000), 512),
+        ("dream", {}, (300, 200), 300),
+        ("maximize", {"size": 96}, (0, 0), 96),
+        ("saliency", {}, (3000, 2000), 224),
+    ],
+)
+def test_the_long_side_that_a_job_would_have(task, options, first, side):
+    """Without a size it is the task's own: a photograph of 12 megapixels is no reason to refuse a dream."""
+    assert work.side(task, checked(catalogue.offers()[task].model, options), first) == side
 
 
 def test_a_job_that_fails_says_why(client):

@@ -1,22 +1,26 @@
 """Bad input and faults: each has its status and its line, and no job that was accepted is lost."""
 
 import base64
-import json
 import os
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 
+import cv2
 import httpx
+import numpy as np
 import pytest
 from service.serving import (
     CONTENT,
+    KEY,
     LONG,
     STYLE,
+    Process,
     Server,
     asked,
     ended,
@@ -29,58 +33,7 @@ from service.serving import (
     until,
 )  # fmt: skip
 from stylogram.cli import main
-from stylogram.service import dispatcher as dispatching
-
-KEY = "a key with spaces"
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory):
-    """A server with a key and narrow limits."""
-    made = Server(
-        tmp_path_factory.mktemp("strict"), api_key=KEY, max_bytes=200_000, max_pixels=1_000_000, max_queue=2,
-        max_seconds=0.5, upload_seconds=1.0, memory=2**30,
-    )  # fmt: skip
-    made.client.headers["Authorization"] = f"Bearer {KEY}"
-    yield made
-    made.close()
-
-
-def spoken(server, *parts, seconds=10.0):
-    """What the server answers to these bytes; the status line, and the body."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=seconds) as wire:
-        for part in parts:
-            wire.sendall(part)
-        data = b""
-        while chunk := wire.recv(65536):
-            data += chunk
-            _, _, body = data.partition(b"\r\n\r\n")
-            if b"}" in body:
-                break
-    return int(data.split()[1]), json.loads(body[body.index(b"{") : body.index(b"}") + 1])["error"]
-
-
-def head(*more):
-    lines = ["POST /v1/jobs HTTP/1.1", "Host: localhost", f"Authorization: Bearer {KEY}",
-             "Content-Type: multipart/form-data; boundary=x", *more, "", ""]  # fmt: skip
-    return "\r\n".join(lines).encode()
-
-
-def test_two_gigabytes_are_refused_before_they_are_sent(strict):
-    status, said = spoken(strict, head(f"Content-Length: {2 << 30}"))
-    assert (status, said) == (413, "a body of 2,147,483,648 bytes; accepted: up to 200,000")
-
-
-def test_a_body_without_a_length_is_counted(strict):
-    part = b'--x\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\n' + bytes(40_000)
-    chunks = [b"%x\r\n%b\r\n" % (len(part), part)] * 6
-    status, said = spoken(strict, head("Transfer-Encoding: chunked"), *chunks)
-    assert (status, said) == (413, "the body is over 200,000 bytes, the most that is accepted")
-
-
-def test_a_sender_who_listens_late_hears_why(strict):
-    answer = strict.client.post("/v1/jobs", files=[("content", ("a", bytes(3_000_000)))])
-    assert answer.status_code == 413
+from stylogram.service.foreman import DEATHS
 
 
 def chunk(kind, body):
@@ -100,6 +53,27 @@ def test_a_small_file_that_claims_to_be_huge(strict):
     assert time.monotonic() - started < 1
 
 
+def lying(height, width):
+    """A TIFF file of so many pixels that says 32 by 32 first: of equal tags libtiff takes the first, we the last."""
+    data = cv2.imencode(".tif", np.zeros((height, width, 3), np.uint8))[1].tobytes()
+    at = struct.unpack_from("<I", data, 4)[0]
+    entries = [data[at + 2 + 12 * k : at + 14 + 12 * k] for k in range(struct.unpack_from("<H", data, at)[0])]
+    said = {tag: struct.pack("<HHII", tag, 4, 1, 32) for tag in (256, 257)}  # width and height
+    entries = [part for entry in entries for part in (entry, said.get(struct.unpack_from("<H", entry)[0], b""))]
+    count = sum(map(len, entries)) // 12
+    start = data[:4] + struct.pack("<I", len(data)) + data[8:]
+    return start + struct.pack("<H", count) + b"".join(entries) + bytes(4)
+
+
+def test_a_file_whose_header_lies(client, strict):
+    job = ended(client, asked(client, content=lying(64, 80)))
+    assert job["state"] == "failed"
+    assert "is a damaged TIFF file: its header says 32x32 pixels, and it has 80x64" in job["error"]
+    job = ended(strict.client, asked(strict.client, content=lying(1000, 1100)))
+    assert job["state"] == "failed"
+    assert "TIFF file, not decodable" in job["error"]  # over the limit on pixels, OpenCV refuses it before it decodes
+
+
 def test_no_file_name_becomes_a_path_or_html(client, server):
     evil = ["<img src=x onerror=alert(1)>.png", "../../../../tmp/evil.png", "/etc/passwd", "a\x00b.png", "x" * 200]
     for name in evil:
@@ -111,24 +85,13 @@ def test_no_file_name_becomes_a_path_or_html(client, server):
     assert not [name for name in names if "<" in name or "evil" in name or "passwd" in name or "xx" in name]
 
 
-def test_a_slow_sender_is_let_go_and_delays_nobody(strict):
-    with socket.create_connection(("127.0.0.1", strict.port), timeout=10) as wire:
-        wire.sendall(head("Content-Length: 1000") + b"--x\r\n")
-        started = time.monotonic()
-        assert strict.client.get("/v1/jobs").status_code == 200
-        assert time.monotonic() - started < 0.8
-        answer = wire.recv(65536)
-    assert b" 408 " in answer.splitlines()[0]
-    assert b"the body was not there after 1 s" in answer
-
-
 def test_a_client_that_goes_in_the_middle_of_events(client, server):
     job = asked(client, **LONG)
     with client.stream("GET", f"/v1/jobs/{job['id']}/events") as answer:
         for line in answer.iter_lines():
             if line == "event: progress":
                 break
-    live = server.dispatcher._live[job["id"]]
+    live = server.dispatcher.board.live[job["id"]]
     until(lambda: not live.watchers)
     assert state(client, job)["state"] == "running"
     client.delete(f"/v1/jobs/{job['id']}")
@@ -215,11 +178,57 @@ def test_urls_only_from_hosts_that_were_named(tmp_path):
                 assert answer.status_code == status, answer.text
             body["pictures"]["content"] = f"http://127.0.0.1:{port}/large.png"
             assert "over 100,000 bytes" in server.client.post("/v1/jobs", json=body).json()["error"]
+            body["pictures"] |= {
+                "content": f"http://127.0.0.1:{port}/a.png",
+                "style": [f"http://127.0.0.1:{port}/large.png"],
+            }
+            answer = server.client.post("/v1/jobs", json=body)
+            assert answer.status_code == 422  # the pictures of a job together are as large as a body
+            assert "bytes, which is all that a job has left" in answer.json()["error"]
             body["pictures"]["content"] = f"http://127.0.0.1:{port}@evil.example/a.png"
             assert server.client.post("/v1/jobs", json=body).status_code == 403
         finally:
             server.close()
             files.terminate()
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "changes"),
+    [
+        (422, "unknown option 'sise'", {"options": {"sise": 32}}),
+        (422, "unknown network 'nets'", {"options": {"network": "nets"}}),
+        (422, "unknown task 'paint'", {"task": "paint"}),
+        (422, "unknown format 'gif'", {"format": "gif"}),
+        (422, "unknown picture of texture 'content'", {"task": "texture"}),
+        (422, "style: a picture is needed", {"style": []}),
+        (403, "does not fetch from 'evil.example'", {"style": "http://evil.example/"}),
+        (422, "style: a URL or a list of URLs is accepted", {"style": [1]}),
+        (422, "cannot be fetched: ", {}),
+    ],
+)
+def test_nothing_is_fetched_for_a_request_that_is_refused_anyway(tmp_path, status, said, changes):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.2)
+        port = listener.getsockname()[1]
+        server = Server(tmp_path, url_hosts=(f"LocalHost:{port}",))  # a host's name is the same in capitals
+        try:
+            urls = {"content": f"http://LOCALhost:{port}/a.png", "style": f"http://localhost:{port}/b.png"}
+            if "style" in changes:
+                urls["style"] = changes["style"]
+            body = {"pictures": urls, **{name: value for name, value in changes.items() if name != "style"}}
+            answers = []
+            asking = threading.Thread(target=lambda: answers.append(server.client.post("/v1/jobs", json=body)))
+            asking.start()
+            try:
+                listener.accept()[0].close()
+                fetched = True
+            except TimeoutError:
+                fetched = False
+            asking.join(10)
+            assert (answers[0].status_code, fetched) == (status, "cannot be fetched" in said)
+            assert said in answers[0].json()["error"]
+        finally:
+            server.close()
 
 
 def test_what_does_not_fit_into_memory_fails_alone(strict):
@@ -236,7 +245,7 @@ def test_what_does_not_fit_into_memory_fails_alone(strict):
 
 
 def worker_of(server):
-    return server.dispatcher._worker._process.pid
+    return server.dispatcher.foreman.worker._process.pid
 
 
 def test_a_worker_that_is_killed_takes_no_job_with_it(client, server):
@@ -256,7 +265,7 @@ def test_a_worker_that_is_killed_takes_no_job_with_it(client, server):
 
 def test_a_job_that_kills_two_workers_has_failed(client, server):
     job = asked(client, **LONG)
-    for _ in range(dispatching.DEATHS):
+    for _ in range(DEATHS):
         running(client, job, 5)
         os.kill(worker_of(server), signal.SIGKILL)
         until(lambda: state(client, job)["progress"] is None)
@@ -322,6 +331,7 @@ def test_a_data_url_of_a_bomb_is_looked_at_too(strict):
         (["--state", "/dev/null/x"], "state: /dev/null/x cannot be written"),
         (["--api-key", ""], "api-key: a key of at least one character"),
         (["--port", "99999"], "Invalid value for '--port'"),
+        (["--device", "gpu"], "unknown device 'gpu'; accepted: "),
     ],
 )
 def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch, capsys, arguments, said):
@@ -329,4 +339,21 @@ def test_a_server_that_cannot_start_says_why(tmp_path, monkeypatch, capsys, argu
     state = [] if "--state" in arguments else ["--state", "state"]
     port = [] if {"--port", "--host"} & set(arguments) else ["--port", "0"]
     assert main(["serve", *state, *port, *arguments]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {said}")
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {said}")
+    assert err.count("\n") == 1
+
+
+def test_a_gpu_that_is_not_there_is_one_line(tmp_path):
+    server = Process(tmp_path, "--device", "cuda:77")
+    assert server.said.startswith("error: device")
+    assert (server.end("poll"), server.rest) == (2, "")
+
+
+def test_auto_says_why_it_takes_the_cpu(tmp_path):
+    """Where there is a GPU, it says which; then the job would be painted there."""
+    server = Process(tmp_path, "--device", "auto")
+    assert ended(server.client, asked(server.client))["state"] == "done"
+    assert server.end() == 0
+    assert server.rest.startswith(("device auto: runs on the CPU; device cuda: ", "runs on "))
+    assert server.rest.count("\n") == 1

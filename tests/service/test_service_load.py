@@ -18,6 +18,6 @@ def test_many_clients_at_once(tmp_path):
         assert made["worker"]["late_mib"] - made["worker"]["early_mib"] < 48
         kept = list((tmp_path / "state" / "jobs").iterdir())
         assert len(kept) <= 5 + 8  # those that have ended, and the last group
-        assert server.dispatcher._live == {}
+        assert server.dispatcher.board.live == {}
     finally:
         server.close()

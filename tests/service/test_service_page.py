@@ -198,6 +198,25 @@ def test_pictures_are_dropped_anywhere(page):
     assert [one.text for one in page.all(".drop .name")] == ["one.png", "two.png"]
 
 
+def test_a_dream_has_a_curve_too(page):
+    """What is maximised has losses below 0, of which there is no logarithm."""
+    page.visit()
+    page.driver.execute_script(
+        "arguments[0].value = 'dream'; arguments[0].dispatchEvent(new Event('change'))", page.by("task")
+    )
+    page.choose("photo.png", png(60, 80, 3), "image")
+    page.network("narrow")
+    page.slide("slider-size", 128)
+    page.slide("slider-iterations", 5)
+    page.open_options()
+    page.by("option-octaves").send_keys("2")
+    page.by("go").click()
+    page.done()
+    assert len(page.all("#losses .line")) == 2
+    assert page.by("losses").get_attribute("aria-label").startswith("Loss by iteration: from -")
+    assert page.driver.find_element("css selector", "#curve figcaption").text == "loss by iteration"
+
+
 def test_what_is_wrong_is_said(page):
     page.visit()
     page.by("go").click()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -76,6 +77,22 @@ def test_two_servers_on_one_state(server, capsys):
     assert said.startswith("error: state: ")
     assert f"is in use by another server (process {os.getpid()})" in said
     assert server.client.get("/healthz").status_code == 200
+
+
+def test_a_stop_does_not_wait_for_a_body_that_does_not_come(tmp_path):
+    server = Process(tmp_path, "--grace", "0.1")
+    lines = ["POST /v1/jobs HTTP/1.1", "Host: localhost", "Content-Type: application/json", "Content-Length: 9", "", ""]
+    with socket.create_connection(("127.0.0.1", server.client.base_url.port), timeout=20) as wire:
+        wire.sendall("\r\n".join(lines).encode() + b"{")
+        time.sleep(0.5)
+        started = time.monotonic()
+        server.process.terminate()
+        answer = wire.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"the server is stopping" in answer
+    assert server.process.wait(20) == 0
+    assert time.monotonic() - started < 4  # uvicorn would wait five seconds, and say so in thirty lines
+    assert (server.end(), server.rest) == (0, "")
 
 
 def test_a_stop_lets_running_jobs_finish(tmp_path):

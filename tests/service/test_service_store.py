@@ -6,7 +6,8 @@ import sqlite3
 import pytest
 from service.serving import CONTENT, STYLE
 from stylogram import Error
-from stylogram.service.dispatcher import ATTEMPTS, Dispatcher
+from stylogram.service.board import ATTEMPTS
+from stylogram.service.dispatcher import Dispatcher
 from stylogram.service.events import stream
 from stylogram.service.jobs import Job
 from stylogram.service.live import FullError

@@ -17,6 +17,7 @@ def _call(**given: Any) -> None:
     try:
         import uvicorn
 
+        from ..devices import check_device
         from ..service.server import serve
         from ..service.settings import Settings
     except ImportError as missing:
@@ -24,6 +25,7 @@ def _call(**given: Any) -> None:
             raise
         raise Error(f"serve needs {missing.name}: pip install 'stylogram[serve]'") from None
     del uvicorn
+    check_device(given["device"])
     empty = given["api_key"] is not None and not given["api_key"].strip()
     if empty or (given["api_key"] is None and "STYLOGRAM_API_KEY" in os.environ):  # click takes "" for not given
         raise Error("api-key: a key of at least one character is accepted, got an empty one; unset STYLOGRAM_API_KEY")
@@ -61,12 +63,15 @@ command = click.Command(
                      help="pictures may be fetched from there; repeatable; without it URLs are refused"),
         _option("networks", str, None, "a folder of network files; each is known by its name", metavar="DIR"),
         _option("threads", click.IntRange(min=0), 0, "processors to use; 0: all"),
+        _option("device", str, "cpu", "where stylize jobs are painted: auto, cpu, cuda, cuda:N or tensorrt",
+                metavar="NAME"),
         _option("batch", click.IntRange(1, 64), 8, "waiting jobs of one shape that are optimised together"),
         _option("max-queue", _COUNT, 64, "jobs that may wait; more are answered 429"),
         _option("max-mb", _COUNT, 32, "MiB of a request"),
+        _option("max-uploads", _COUNT, 8, "requests of that size that may come in at once; more are answered 429"),
         _option("max-pixels", _COUNT, 50_000_000, "of one picture that is sent"),
         _option("max-size", click.IntRange(16), 1024, "long side of what is optimised"),
-        _option("max-iterations", _COUNT, 4000, "of one job, over all scales"),
+        _option("max-iterations", _COUNT, 4000, "of one job, over all scales and pictures"),
         _option("max-seconds", _SECONDS, 3600.0, "of one job; then it ends with the picture that there is"),
         _option("upload-seconds", _SECONDS, 120.0, "until a request's body must be there"),
         _option("memory-gb", click.FloatRange(min=0.25), None, "GiB for the worker; four fifths of what is free"),

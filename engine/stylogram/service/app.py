@@ -1,7 +1,7 @@
 """The routes. What is wrong with a request is one line, `{"error": ...}`, with a status that says whose fault it is."""
 
 import errno
-import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -14,24 +14,20 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
-from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from .. import __version__, zoo
-from ..errors import Error, one_of
+from ..errors import Error
 from ..options import choices
 from . import catalogue, events, schemas, urls
 from .dispatcher import Dispatcher
-from .guard import BodyError, Guard
-from .jobs import Job
+from .guard import Bodies, BodyError, Guard
+from .intake import Intake, MediaError
 from .live import FullError, UnavailableError
 from .metrics import Metrics
 from .settings import Settings
-from .uploads import NoPictureError, TooLargeError, inspected
+from .uploads import NoPictureError, TooLargeError
 
-FIELDS = 100  # of a form, beside its files
-FIELD_BYTES = 1 << 14
-OPTIONS_BYTES = 1 << 16
 LONGEST = 1000  # characters of a refusal, which quotes what it got
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PAGE = Path(str(files(__package__) / "page"))
@@ -41,8 +37,9 @@ _WORDS = {
     401: "no key, or a wrong one", 403: "not for this client: Host, Origin, or a URL that is not fetched",
     404: "there is none", 408: "the body did not come in time", 409: "there is none yet",
     413: "over the limit on bytes or pixels", 415: "neither multipart/form-data nor JSON; or no picture",
-    422: "an option, a field or a limit", 429: "the queue is full: Retry-After says when to come again",
-    503: "the server is stopping", 507: "the server's disk is full",
+    422: "an option, a field or a limit",
+    429: "the queue is full, or too many bodies are coming in: Retry-After says when to come again",
+    503: "the server is stopping", 507: "the server's disk is full, or its state cannot be read or written",
 }  # fmt: skip
 
 
@@ -52,10 +49,6 @@ class NoneError(Error):
     def __init__(self, message: str, status: int = 404) -> None:
         super().__init__(message)
         self.status = status
-
-
-class MediaError(Error):
-    """A body of a type that is not read."""
 
 
 def _answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -72,7 +65,7 @@ def status_of(problem: Exception) -> int:
 
 def create_app(settings: Settings) -> FastAPI:
     """The application. Its dispatcher, with the worker, lives as long as the application's lifespan."""
-    metrics = Metrics()
+    metrics, bodies = Metrics(), Bodies(settings.max_uploads * settings.max_bytes)
     dispatcher = Dispatcher(settings, metrics)
 
     @asynccontextmanager
@@ -88,9 +81,10 @@ def create_app(settings: Settings) -> FastAPI:
         description="Pictures made by optimising them against a convolutional network's features.",
     )  # fmt: skip
     app.state.dispatcher, app.state.settings, app.state.metrics = dispatcher, settings, metrics
-    app.add_middleware(Guard, settings=settings, metrics=metrics)
+    app.state.bodies = bodies
+    app.add_middleware(Guard, settings=settings, metrics=metrics, bodies=bodies, stopping=lambda: dispatcher.stopping)
     _handle_errors(app)
-    Routes(app, dispatcher, settings, metrics)
+    Routes(app, dispatcher, settings, metrics, Intake(dispatcher, settings, bodies))
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     _describe_key(app, settings)
     return app
@@ -114,10 +108,12 @@ def _describe_key(app: FastAPI, settings: Settings) -> None:
 def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(Error)
     async def error(_: Request, problem: Error) -> JSONResponse:
-        headers = {"Retry-After": str(problem.seconds)} if isinstance(problem, FullError) else {}
+        seconds = getattr(problem, "seconds", None)
+        headers = {} if seconds is None else {"Retry-After": str(seconds)}
         if isinstance(problem, BodyError):
             headers["Connection"] = "close"
-        return JSONResponse({"error": " ".join(str(problem)[:LONGEST].split())}, status_of(problem), headers)
+        said = " ".join(str(problem)[:LONGEST].split()).encode("utf-8", "backslashreplace").decode()
+        return JSONResponse({"error": said}, status_of(problem), headers)
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, problem: HTTPException) -> JSONResponse:
@@ -129,6 +125,11 @@ def _handle_errors(app: FastAPI) -> None:
         place = ".".join(str(part) for part in first["loc"][1:])
         return JSONResponse({"error": f"{place}: {first['msg']}, got {str(first.get('input'))[:80]!r}"}, 422)
 
+    @app.exception_handler(sqlite3.Error)
+    async def state(_: Request, problem: sqlite3.Error) -> JSONResponse:
+        said = f"the server's state cannot be read or written: {problem}; nothing has changed; try again later"
+        return JSONResponse({"error": said}, 507)
+
     @app.exception_handler(OSError)
     async def system(_: Request, problem: OSError) -> JSONResponse:
         if problem.errno in FULL_DISK:
@@ -139,15 +140,18 @@ def _handle_errors(app: FastAPI) -> None:
 class Routes:
     """Every route of one application."""
 
-    def __init__(self, app: FastAPI, dispatcher: Dispatcher, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: FastAPI, dispatcher: Dispatcher, settings: Settings, metrics: Metrics, intake: Intake
+    ) -> None:
         self._dispatcher, self._settings, self._metrics = dispatcher, settings, metrics
         add = app.add_api_route
         everything = _answers(408, 413, 415, 422, 429, 503, 507)
         body = {"requestBody": schemas.request_body()}
-        add("/v1/jobs", self.create, methods=["POST"], status_code=202, responses=everything, openapi_extra=body,
+        add("/v1/jobs", intake.create, methods=["POST"], status_code=202, responses=everything, openapi_extra=body,
             summary="Ask for a picture", response_model=schemas.JobView)  # fmt: skip
-        add("/v1/jobs", self.list, response_model=schemas.Jobs, responses=_answers(422), summary="Jobs, newest first")
-        one = _answers(404, 422)
+        add("/v1/jobs", self.list, response_model=schemas.Jobs, responses=_answers(422, 507),
+            summary="Jobs, newest first")  # fmt: skip
+        one = _answers(404, 422, 507)
         add("/v1/jobs/{id}", self.get, response_model=schemas.JobView, responses=one, summary="A job")
         add("/v1/jobs/{id}", self.delete, methods=["DELETE"], response_model=schemas.JobView, responses=one,
             summary="Cancel a job, within an iteration; remove one that has ended")  # fmt: skip
@@ -159,7 +163,7 @@ class Routes:
         binary = {"schema": {"type": "string", "format": "binary"}}
         picture: dict[int | str, dict[str, Any]] = {200: {"content": dict.fromkeys(catalogue.FORMATS.values(), binary)}}
         small: dict[int | str, dict[str, Any]] = {200: {"content": {"image/jpeg": binary}}}
-        yet = _answers(404, 409, 422)
+        yet = _answers(404, 409, 422, 507)
         for path, route, answer, what in (
             ("picture", self.picture, picture, "The picture that was made"),
             ("preview", self.preview, small, "The latest preview, at most 512 pixels"),
@@ -173,77 +177,6 @@ class Routes:
         text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
         add("/metrics", self.metrics, responses=_answers() | text, response_class=Response, summary="For Prometheus")
         add("/", self.page, include_in_schema=False)
-
-    async def create(self, request: Request, response: Response) -> schemas.JobView:
-        """Multipart: pictures are files, options fields, by the command line's names. JSON: pictures are data: URLs."""
-        self._dispatcher.check_room()
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind == "multipart/form-data":
-            async with request.form(max_files=64, max_fields=FIELDS, max_part_size=FIELD_BYTES) as form:
-                made = await run_in_threadpool(self._from_form, form)
-        elif kind == "application/json":
-            made = await run_in_threadpool(self._from_json, await request.body())
-        else:
-            raise MediaError(f"a body of type {kind or 'nothing'!r}; accepted: multipart/form-data, application/json")
-        response.headers["Location"] = f"/v1/jobs/{made.id}"
-        return made
-
-    def _from_form(self, form: FormData) -> schemas.JobView:
-        words = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-        uploads: dict[str, list[UploadFile]] = {}
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                uploads.setdefault(name, []).append(value)
-        data = {name: [one.file.read() for one in own] for name, own in uploads.items()}
-        return self._accept(words.pop("task", catalogue.TOGETHER), words.pop("format", "png"), words, data)
-
-    def _from_json(self, body: bytes) -> schemas.JobView:
-        try:
-            given = json.loads(body.decode("utf-8"), parse_constant=_refuse)
-        except (ValueError, RecursionError) as problem:
-            raise Error(f"the body is not JSON: {problem}") from None
-        if not isinstance(given, dict):
-            raise Error(f"the body: an object is accepted, got {type(given).__name__}")
-        for name in given:
-            if name not in ("task", "pictures", "options", "format"):
-                raise one_of("field", str(name), ("task", "pictures", "options", "format"))
-        options, pictures = given.get("options", {}), given.get("pictures", {})
-        if not isinstance(options, dict) or not isinstance(pictures, dict):
-            raise Error("options, pictures: objects are accepted")
-        task = given.get("task", catalogue.TOGETHER)
-        data = {name: self._from_urls(name, own) for name, own in pictures.items()}
-        return self._accept(task, given.get("format", "png"), options, data)
-
-    def _from_urls(self, field: str, given: Any) -> list[bytes]:
-        several = given if isinstance(given, list) else [given]
-        if not all(isinstance(url, str) for url in several) or len(several) > catalogue.MOST_PICTURES:
-            raise Error(f"{field}: a URL or a list of up to {catalogue.MOST_PICTURES} URLs is accepted")
-        most = self._settings.max_bytes
-        return [urls.picture(url, field, self._settings.url_hosts, most) for url in several]
-
-    def _accept(self, task: Any, kind: Any, options: dict[str, Any], data: dict[str, list[bytes]]) -> schemas.JobView:
-        """Everything that can be wrong is looked for before the job is anybody's."""
-        try:
-            json.dumps([task, kind, options, list(data)], ensure_ascii=False).encode()
-        except (UnicodeError, RecursionError) as problem:  # half a character is none: no answer could say it again
-            raise Error(f"task, format, options: whole characters of Unicode are accepted: {problem}") from None
-        if not isinstance(kind, str) or kind not in catalogue.FORMATS:
-            raise one_of("format", str(kind), catalogue.FORMATS)
-        options = {name.replace("-", "_"): value for name, value in options.items() if value not in ("", None)}
-        if len(json.dumps(options)) > OPTIONS_BYTES:
-            raise Error(f"options: over {OPTIONS_BYTES:,} characters of JSON; accepted: fewer")
-        offer = catalogue.offers().get(str(task))
-        if offer is not None:
-            catalogue.check_inputs(offer, {name: len(own) for name, own in data.items()})
-        most = self._settings.max_pixels
-        shapes = {name: [inspected(one, name, most) for one in own] for name, own in data.items()}
-        asked = catalogue.Asked(str(task), options, shapes)
-        together = catalogue.check(asked, self._settings, self._dispatcher.networks)
-        job = Job(str(task), options, {}, str(kind), together)
-        self._dispatcher.submit(job, data)
-        view = self._dispatcher.describe(job.id)
-        assert view is not None
-        return view
 
     def list(
         self,
@@ -332,7 +265,8 @@ class Routes:
 
     def health(self, response: Response) -> schemas.Health:
         """503 where no job would be taken: stopping, a full disk, a fault."""
-        reason = self._dispatcher.unavailable()
+        refusal = self._dispatcher.refusal()
+        reason = None if refusal is None else str(refusal)
         queued, running = self._dispatcher.counts
         response.status_code = 200 if reason is None else 503
         status: Literal["ok", "unavailable"] = "ok" if reason is None else "unavailable"
@@ -345,10 +279,6 @@ class Routes:
     def page(self) -> FileResponse:
         """The page."""
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
-
-
-def _refuse(word: str) -> None:
-    raise ValueError(f"{word} is none of JSON's numbers")
 
 
 def _there(job: schemas.JobView | None, name: str) -> schemas.JobView:

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from ..errors import Error
+from ..files import reason
 from .jobs import Job
 from .live import UnavailableError
 from .settings import Settings
@@ -18,10 +19,15 @@ class Archive:
     def __init__(self, settings: Settings) -> None:
         """Raises Error: the state directory cannot be used."""
         self.store = Store(settings.state)
-        self.uploads = Uploads(settings.state / "uploads")
-        self._jobs = settings.state / "jobs"
-        self._jobs.mkdir(exist_ok=True)
-        self._state = settings.state
+        self._state, self._jobs = settings.state, settings.state / "jobs"
+        try:
+            self.uploads = Uploads(settings.state / "uploads")
+            self._jobs.mkdir(exist_ok=True)
+        except OSError as problem:
+            self.store.close()
+            raise Error(
+                f"state: {self._state} cannot be written: {reason(problem)}; a disk with room is accepted"
+            ) from None
 
     def directory(self, name: str) -> Path:
         """Where a job's pictures are."""

@@ -21,7 +21,8 @@ from stylogram_export.network import Network
 from .. import tasks, zoo
 from ..errors import Error, one_of
 from ..options import checked, choices
-from ..recipes import PRESETS, Recipe
+from ..recipes import PRESETS
+from . import work
 from .settings import Settings
 
 #: options that are pictures, where a task has them: uploads of the same name
@@ -128,34 +129,30 @@ def style_weight(name: str) -> float | None:
     return PRESETS["default"].style_weight if own is None else own
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A request for a job, its pictures already on the disk: (height, width) of each by field."""
-
-    task: str
-    options: dict[str, Any]
-    shapes: dict[str, list[Shape]]
-
-
-def check(asked: Asked, settings: Settings, networks: Mapping[str, str]) -> str:
-    """Raises Error for what is wrong with a request or over a limit. Gives the kind of the job."""
-    if asked.task not in offers():
-        raise one_of("task", asked.task, offers())
-    offer = offers()[asked.task]
-    check_inputs(offer, {field: len(shapes) for field, shapes in asked.shapes.items()})
-    for name in asked.options:
+def check_options(task: str, given: Mapping[str, Any], networks: Mapping[str, str]) -> BaseModel:
+    """The options of a job, before any of its pictures is looked at. Raises Error for what is wrong with them."""
+    if task not in offers():
+        raise one_of("task", task, offers())
+    offer = offers()[task]
+    for name in given:
         if name not in offer.options:
             raise one_of("option", name, offer.options)
-    if asked.options.get("init") not in (None, "content", "random"):
-        raise Error(f"init: content or random is accepted, or an uploaded picture; got {asked.options['init']!r}")
-    network = asked.options.get("network", zoo.DEFAULT)
+    if given.get("init") not in (None, "content", "random"):
+        raise Error(f"init: content or random is accepted, or an uploaded picture; got {given['init']!r}")
+    network = given.get("network", zoo.DEFAULT)
     if not isinstance(network, str) or network not in networks:
         raise one_of("network", str(network), networks)
-    options: Any = checked(offer.model, {**asked.options, "network": networks[network]})
-    recipe = options.recipe() if asked.task == TOGETHER else None
-    _check_iterations(options, recipe, settings.max_iterations)
-    _check_size(options, recipe, asked.shapes, settings.max_size)
-    return _kind(options, asked.shapes["content"][0]) if asked.task == TOGETHER else ""
+    return checked(offer.model, {**given, "network": networks[network]})
+
+
+def check_work(task: str, options: Any, shapes: Mapping[str, Sequence[Shape]], settings: Settings) -> str:
+    """Raises Error for what is over a limit; `shapes`: (height, width) of each picture. Gives the kind of the job."""
+    first = next((shapes[field][0] for field in ("content", "source", "image") if shapes.get(field)), (0, 0))
+    count, most = work.iterations(task, options, first), settings.max_iterations
+    if count > most:
+        raise Error(f"iterations: {count} over all scales and pictures; this server accepts up to {most}")
+    _check_size(work.side(task, options, first), options, settings.max_size)
+    return _kind(options, first) if task == TOGETHER else ""
 
 
 def check_inputs(offer: Offer, counts: Mapping[str, int]) -> None:
@@ -174,29 +171,11 @@ def check_inputs(offer: Offer, counts: Mapping[str, int]) -> None:
         raise Error(f"{', '.join(MASKS)}: as many of the one as of the other are accepted, got {got}")
 
 
-def _check_iterations(options: Any, recipe: Recipe | None, most: int) -> None:
-    if recipe is not None:
-        count = sum(recipe.iterations)
-    else:
-        count = (getattr(options, "iterations", None) or 0) * getattr(options, "octaves", 1)
-    if count > most:
-        raise Error(f"iterations: {count} over all sizes; this server accepts up to {most}")
-
-
-def _check_size(options: Any, recipe: Recipe | None, shapes: Mapping[str, Sequence[Shape]], most: int) -> None:
-    given = options.size
-    size = max(given) if isinstance(given, tuple) else given
-    first = next((shapes[field][0] for field in ("content", "source", "image") if shapes.get(field)), None)
-    if size is None and recipe is not None and first is not None:
-        height, width = first
-        side = {"long": max(first), "short": min(first), "rows": height}[recipe.side]
-        size = round(recipe.size * max(height, width) / side)
-    if size is None and first is not None:
-        size = max(first)
-    if size is not None and size > most:
-        got = f"{size} pixels" if given else f"the picture would be {size} pixels long, and no size is given"
+def _check_size(size: int, options: Any, most: int) -> None:
+    if size > most:
+        got = f"{size} pixels" if options.size else f"the picture would be {size} pixels long, and no size is given"
         raise Error(f"size: {got}; this server accepts up to {most}")
-    scaled = (size or 0) * getattr(options, "style_scale", 1)
+    scaled = size * getattr(options, "style_scale", 1)
     if scaled > most:
         raise Error(f"style-scale: the style would be {scaled:.0f} pixels long; this server accepts up to {most}")
     if (getattr(options, "source_size", None) or 0) > most:

@@ -34,20 +34,23 @@ async def stream(dispatcher: Dispatcher, name: str, previews: bool, seen: int = 
                 yield event("removed", {"id": name})
                 return
             now = said.model_dump_json(exclude={"progress"})
+            news: list[str] = []  # sent as one: a client that has gone is noticed between one sending and the next
             if now != state:
-                yield f"event: state\ndata: {said.model_dump_json()}\n\n"
+                news.append(f"event: state\ndata: {said.model_dump_json()}\n\n")
                 state = now
             seen = min(seen, len(live.rows))  # a job that was begun again
             for row in live.rows[seen:]:
                 seen += 1
-                yield event("progress", _row(live, row), seen)
+                news.append(event("progress", _row(live, row), seen))
             if previews and live.previews > shown and live.preview is not None:
                 shown, data = live.previews, base64.b64encode(live.preview).decode()
-                yield event("preview", {"number": shown, "picture": f"data:image/jpeg;base64,{data}"})
-            if said.state in ENDED:  # as it was said: what has happened since is told in the next turn
-                yield event("end", {"state": said.state})
-                return
-            if dispatcher.stopping:
+                news.append(event("preview", {"number": shown, "picture": f"data:image/jpeg;base64,{data}"}))
+            ended = said.state in ENDED  # as it was said: what has happened since is told in the next turn
+            if ended:
+                news.append(event("end", {"state": said.state}))
+            if news:
+                yield "".join(news)
+            if ended or dispatcher.stopping:
                 return
             if not await watcher.wait(HEARTBEAT):
                 yield ": still here\n\n"

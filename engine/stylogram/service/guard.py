@@ -1,14 +1,16 @@
 """Who may ask what, and how much: looked at before a request reaches a route, and before its body is read.
 
 Host and Origin are compared with the server's own, so that a page of somebody else cannot use a browser to reach a
-server on 127.0.0.1. The key is compared in constant time. A body is counted while it comes in.
+server on 127.0.0.1. The key is compared in constant time. A body is counted while it comes in, and all bodies together.
 """
 
 import asyncio
 import hmac
 import json
+import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import Error
@@ -24,6 +26,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OPEN = ("/", "/healthz")  # without a key: the page asks for it
 OPEN_BELOW = "/page/"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+RETRY = 5  # seconds, after which bodies that are coming in may have come
+UNREAD = (413, 429)  # the answers to a body that has not been read
 DRAIN = 16 * MIB  # of a body that was refused: who sends it first and listens afterwards hears why
 HEADERS = {
     "content-security-policy": (
@@ -38,18 +42,54 @@ HEADERS = {
 
 
 class BodyError(Error):
-    """A body that is too large, or that does not come: `status` 413 or 408."""
+    """A body that is too large (`status` 413), does not come (408), or is too much at present (429, 503)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+        self.seconds = None if status in (408, 413) else RETRY
+
+
+class Bodies:
+    """Bytes of all bodies that have come in and are not done with: never more than `most`. Safe from every thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self.now = 0
+
+    def check(self, more: int) -> None:
+        """Raises BodyError where there is no room for so many more."""
+        if self.now + more > self._most:
+            many = f"{self._most:,} bytes of requests are coming in, as many as this server takes at once"
+            raise BodyError(429, f"{many}; try again in {RETRY} s")
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[int], None]]:
+        """What it gives holds so many more bytes until the end, or raises BodyError."""
+        mine = 0
+
+        def hold(more: int) -> None:
+            nonlocal mine
+            with self._lock:
+                self.check(more)
+                self.now += more
+                mine += more
+
+        try:
+            yield hold
+        finally:
+            with self._lock:
+                self.now -= mine
 
 
 class Guard:
     """ASGI middleware around the application."""
 
-    def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
+    def __init__(
+        self, app: App, settings: Settings, metrics: Metrics, bodies: Bodies, stopping: Callable[[], bool]
+    ) -> None:
+        self._app, self._settings, self._metrics, self._bodies = app, settings, metrics, bodies
+        self._stopping = stopping
         self._key = None if settings.api_key is None else settings.api_key.encode()
         # No page can make a browser say one of LOOPBACK's for a name of its own; health checks do.
         self._names = {settings.host.lower(), *(name.lower() for name in settings.allow_hosts), *LOOPBACK}
@@ -62,13 +102,15 @@ class Guard:
         answer = self._answering(send)
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refused = self._refusal(scope, headers)
-        if refused is not None:
-            await _say(answer, *refused)
-            if refused[0] == 413:
-                await _drain(receive)
-            await answer({"type": "http.response.body", "body": b""})
+        if refused is None:
+            with self._bodies.held() as hold:
+                has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+                await self._app(scope, self._counting(receive, hold) if has_body else receive, answer)
             return
-        await self._app(scope, self._counting(receive), answer)
+        await _say(answer, *refused)
+        if refused[0] in UNREAD:
+            await _drain(receive)
+        await answer({"type": "http.response.body", "body": b""})
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         host = _name(headers.get("host", ""))
@@ -78,13 +120,18 @@ class Guard:
                 f"this server is not called {host!r}; accepted: {', '.join(sorted(self._names))}, or --allow-host",
             )
         origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != headers.get("host"):
+        if origin is not None and origin.partition("://")[2].lower() != headers.get("host", "").lower():
             return 403, f"requests from pages of {origin[:100]!r} are not accepted, only from this server's own"
         if self._key is not None and not self._is_open(scope["path"]) and not self._has_key(headers):
             return 401, "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY"
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > self._settings.max_bytes:
-            return 413, f"a body of {int(length):,} bytes; accepted: up to {self._settings.max_bytes:,}"
+        told = headers.get("content-length", "0")
+        length = int(told) if told.isdecimal() else 0
+        if length > self._settings.max_bytes:
+            return 413, f"a body of {length:,} bytes; accepted: up to {self._settings.max_bytes:,}"
+        try:
+            self._bodies.check(length)
+        except BodyError as problem:
+            return problem.status, str(problem)
         return None
 
     def _is_open(self, path: str) -> bool:
@@ -95,7 +142,7 @@ class Guard:
         given = bearer.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         return hmac.compare_digest(given.encode("latin-1"), self._key or b"")
 
-    def _counting(self, receive: Receive) -> Receive:
+    def _counting(self, receive: Receive, hold: Callable[[int], None]) -> Receive:
         """The body, counted and timed."""
         got, until, whole = 0, time.monotonic() + self._settings.upload_seconds, False
 
@@ -103,18 +150,29 @@ class Guard:
             nonlocal got, whole
             if whole:  # what comes now is that the client has gone
                 return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), max(until - time.monotonic(), 0.001))
-            except TimeoutError:
-                seconds = self._settings.upload_seconds
-                raise BodyError(408, f"the body was not there after {seconds:g} s; accepted: a faster one") from None
-            got += len(message.get("body", b""))
+            message = await self._in_time(receive, until)
+            if message["type"] == "http.disconnect":  # nobody hears it, but no fault of ours is logged
+                raise BodyError(408, "the client has gone before its body was there; accepted: a whole one")
+            got += (more := len(message.get("body", b"")))
             whole = not message.get("more_body", False)
             if got > self._settings.max_bytes:
                 raise BodyError(413, f"the body is over {self._settings.max_bytes:,} bytes, the most that is accepted")
+            hold(more)
             return message
 
         return counted
+
+    async def _in_time(self, receive: Receive, until: float) -> Message:
+        """The next part of a body, unless it comes too late or the server stops, which waits for nobody's body."""
+        while True:
+            left = until - time.monotonic()
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(receive(), max(min(left, 1.0), 0.001))
+            if self._stopping():
+                raise BodyError(503, "the server is stopping; try again later")
+            if left <= 1:
+                seconds = self._settings.upload_seconds
+                raise BodyError(408, f"the body was not there after {seconds:g} s; accepted: a faster one")
 
     def _answering(self, send: Send) -> Send:
         async def answered(message: Message) -> None:
@@ -140,8 +198,10 @@ async def _say(send: Send, status: int, text: str) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status == 413:
+    if status in UNREAD:
         headers.append((b"connection", b"close"))
+    if status == 429:
+        headers.append((b"retry-after", str(RETRY).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})
 

@@ -1,11 +1,11 @@
 """What the worker does with jobs: stylize jobs of one kind together, all others one at a time."""
 
 import math
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,27 +30,50 @@ class _Stopped(Exception):  # noqa: N818 -- no error: all that was painted here 
 
 
 class Run:
-    """One job while it is painted: what the server hears of it, and how it ends."""
+    """One job while it is painted: what the server hears of it, and how it ends: once, whoever ends it first."""
 
-    def __init__(self, task: Task, say: Say, seconds: float, orders: Orders) -> None:
+    def __init__(self, task: Task, say: Say, limits: tuple[float, int], orders: Orders) -> None:
+        """`limits`: seconds and iterations, at which it ends with the picture that there is."""
         self.task, self.over = task, False
-        self._say, self._limit, self._orders = say, seconds, orders
+        self._say, self._limits, self._orders = say, limits, orders
+        self._lock = threading.Lock()
         self._previewed = -math.inf
-        self.begin()
         self._done = task.checkpoint or {"scale": 0, "iteration": 0, "scales": 0, "iterations": 0}
+        self.begin()
 
-    def begin(self) -> None:
-        """Its time counts from here: it may have waited for others of its group."""
+    def begin(self) -> bool:
+        """Its time counts from here: it may have waited for others of its group. Whether it is still wanted."""
         self._started = self._kept = time.monotonic()
+        self._iterations, self._seen = 0, False
+        if self.task.id in self._orders.cancelled:
+            self.cancel()
+        elif self._orders.stop.is_set():
+            self._leave(self.task.checkpoint)
+        return not self.over
+
+    def cancel(self) -> None:
+        """In the thread that listens: at once, unless there is a picture already, with which look() ends it."""
+        if not self._seen:
+            self.end("cancelled")
+
+    @property
+    def directory(self) -> Path:
+        """Where its files are."""
+        self.task.directory.mkdir(parents=True, exist_ok=True)
+        return self.task.directory
 
     def before(self, rgb: Array) -> None:
         """What the picture is made from, to compare with."""
-        (self.task.directory / "before.jpg").write_bytes(jpeg(rgb, 1024))
+        (self.directory / "before.jpg").write_bytes(jpeg(rgb, 1024))
         self._say("before", job=self.task.id)
 
     def look(self, progress: driver.Progress, loss: float, made: Any) -> None:
         """After an iteration; `made` gives the Result so far."""
-        now = time.monotonic()
+        self._seen = True
+        if self.over:
+            return
+        self._iterations += progress.iteration > 0
+        now, (seconds, iterations) = time.monotonic(), self._limits
         at = self._place(progress)
         self._say("progress", job=self.task.id, seconds=round(now - self._started, 3), loss=loss, **at)
         if now - self._previewed >= EVERY:
@@ -59,9 +82,10 @@ class Run:
         if self.task.id in self._orders.cancelled:
             self.end("cancelled", made())
         elif self._orders.stop.is_set():
-            self._stop(made, at)
-        elif now - self._started > self._limit:
-            note = f"stopped after {self._limit:g} s, this server's limit, at iteration {at['iteration']}"
+            self._leave(self._checkpoint(made, at) if self._resumes else None)
+        elif now - self._started > seconds or self._iterations > iterations:
+            limit = f"{seconds:g} s" if now - self._started > seconds else f"{iterations} iterations in all"
+            note = f"stopped after {limit}, this server's limit, at iteration {at['iteration']}"
             self.end("done", made(), (f"{note} of {at['iterations']}, scale {at['scale']} of {at['scales']}",))
         elif self._resumes and now - self._kept >= CHECKPOINT_EVERY:
             self._kept = now
@@ -83,32 +107,41 @@ class Run:
             "iterations": progress.iterations + skipped,
         }
 
-    def _stop(self, made: Any, at: dict[str, int]) -> None:
-        self.over = True
-        checkpoint = self._checkpoint(made, at) if self._resumes else None
-        self._say("ended", job=self.task.id, state="stopped", checkpoint=checkpoint)
+    def _leave(self, checkpoint: dict[str, Any] | None) -> None:
+        """The server stops: the next one goes on from a checkpoint, or from the beginning."""
+        if self._close():
+            self._say("ended", job=self.task.id, state="stopped", checkpoint=checkpoint)
+
+    def _close(self) -> bool:
+        """Whether it was still open."""
+        with self._lock:
+            was_over, self.over = self.over, True
+        return not was_over
 
     def _checkpoint(self, made: Any, at: dict[str, int]) -> dict[str, Any] | None:
         """The picture so far, and where it is from. One that cannot be written is none."""
-        with suppress(Error):
-            pictures.write(self.task.directory / "checkpoint.png", made().exact, depth=16)
-            return dict(at)
-        return None
+        try:
+            pictures.write(self.directory / "checkpoint.png", made().exact, depth=16)
+        except Exception as problem:
+            said(problem)
+            return None
+        return dict(at)
 
     def end(
         self, state: str, result: Result | None = None, notes: Sequence[str] = (), error: str | None = None
     ) -> None:
-        """It has ended, with a picture or without; a picture that cannot be written is a failure."""
-        self.over = True
+        """It has ended, with a picture or without; one that cannot be written, for whatever reason, is a failure."""
+        if not self._close():
+            return
         size = None
         try:
             if result is not None:
-                result.save(self.task.directory / f"picture.{self.task.format}")
+                result.save(self.directory / f"picture.{self.task.format}")
                 preview = jpeg(result.exact)
-                (self.task.directory / "preview.jpg").write_bytes(preview)
+                (self.directory / "preview.jpg").write_bytes(preview)
                 self._say("preview", job=self.task.id, jpeg=text(preview))
                 size, notes = result.exact.shape[:2], (*result.notes, *notes)
-        except (Error, OSError, MemoryError) as problem:
+        except Exception as problem:
             state, error, size = "failed", said(problem), None
         self._say("ended", job=self.task.id, state=state, notes=list(notes), error=error, size=size)
 
@@ -122,41 +155,50 @@ class Painter:
     """Paints groups of jobs; networks, sessions and styles are kept from one to the next as long as they fit."""
 
     def __init__(self, told: dict[str, Any], orders: Orders, say: Say) -> None:
-        self._orders, self._say, self._seconds, self._most = orders, say, told["seconds"], told["batch"]
+        self._orders, self._say, self._most, self._device = orders, say, told["batch"], told["device"]
+        self._limits = told["seconds"], told["iterations"]
         self._threads = min(told["threads"] or available_threads(), available_threads())
         self._memory = told["memory"] or math.inf
         self._shared = Shared(memory.SHARE / 2 * self._free())
         self._pool = ThreadPoolExecutor(self._threads, "stylogram-paint")
+        self._runs: dict[str, Run] = {}
+        orders.cancel = self._cancel
+
+    def _cancel(self, name: str) -> None:
+        run = self._runs.get(name)
+        if run is not None:
+            run.cancel()
 
     def run(self, group: Sequence[Task]) -> None:
         """Until all of it has ended."""
-        if group[0].task != TOGETHER:
-            for task in group:
-                self._one(self._begun(task))
-            return
+        runs = [Run(task, self._say, self._limits, self._orders) for task in group]
+        self._runs = {run.task.id: run for run in runs}
+        for run in runs:
+            run.begin()  # who was cancelled until now; of others _cancel() hears
+        if group[0].task == TOGETHER and self._device == "cpu":
+            self._all(runs)
+        else:
+            for run in runs:
+                self._one(run)
+
+    def _all(self, runs: Sequence[Run]) -> None:
+        """Stylize jobs, those of one kind together."""
         kinds: dict[Hashable, list[tuple[Run, Subject]]] = defaultdict(list)
-        for task in group:
-            run = self._begun(task)
+        for run in runs:
+            if not run.begin():
+                continue
             try:
-                subject = self._subject(task)
+                subject = self._subject(run.task)
                 run.before(subject.contents[-1])
                 network = self._shared.network_key(subject.options, subject.recipe.pooling)
                 kinds[network, subject.kind()].append((run, subject))
             except Exception as problem:
                 run.fail(problem)
-        for runs in kinds.values():
-            self._together(runs)
-
-    def _begun(self, task: Task) -> Run:
-        task.directory.mkdir(parents=True, exist_ok=True)
-        return Run(task, self._say, self._seconds, self._orders)
+        for alike in kinds.values():
+            self._together(alike)
 
     def _subject(self, task: Task) -> Subject:
-        given = {name: paths[0] for name, paths in task.pictures.items() if name == "init"}
-        masks = list(zip(*(task.pictures.get(name, []) for name in MASKS), strict=True))
-        options = checked(Options, {**task.options, **given, **({"mask": masks} if masks else {})})
-        if task.checkpoint is not None:
-            options = checked(Options, _resumed(options, task.checkpoint, task.directory / "checkpoint.png"))
+        options = checked(Options, _given(task))
         return self._shared.subject(task.pictures["content"][0], task.pictures["style"], options)
 
     def _together(self, runs: list[tuple[Run, Subject]]) -> None:
@@ -195,9 +237,10 @@ class Painter:
 
     def _part(self, part: list[tuple[Run, Subject]], slot: int, threads: int, each: int) -> list[tuple[Run, Subject]]:
         """Paint some together; gives those that are to be tried alone."""
+        part = [(run, subject) for run, subject in part if run.begin()]
+        if not part:
+            return []
         subjects = [subject for _, subject in part]
-        for run, _ in part:
-            run.begin()
         try:
             group = Group(subjects, self._shared, slot, threads, each)
             stages = [partial(group.stage, index) for index in range(len(group.sizes))]
@@ -211,7 +254,7 @@ class Painter:
                 self._shared.passes.clear()
                 give_back()
             if len(part) > 1:
-                return [(run, subject) for run, subject in part if not run.over]
+                return [(run, subject) for run, subject in part if run.begin()]
             part[0][0].fail(problem)
             return []
         for at, (run, subject) in enumerate(part):
@@ -224,13 +267,10 @@ class Painter:
         return []
 
     def _one(self, run: Run) -> None:
-        """A job of any other task."""
+        """A job of any other task, or any on a GPU."""
         task = run.task
-        module = tasks.load(task.task)
-        inputs: list[Any] = [
-            task.pictures[name] if many else task.pictures[name][0] for name, many in module.ARGUMENTS.items()
-        ]
-        more = {name: paths[0] for name, paths in task.pictures.items() if name not in module.ARGUMENTS}
+        if not run.begin():
+            return
 
         def look(progress: driver.Progress) -> None:
             run.look(progress, progress.loss, progress.result)
@@ -238,10 +278,16 @@ class Painter:
                 raise _Stopped
 
         try:
+            module = tasks.load(task.task)
+            inputs: list[Any] = [
+                task.pictures[name] if many else task.pictures[name][0] for name, many in module.ARGUMENTS.items()
+            ]
+            options = {**_given(task), "threads": self._threads}
+            if task.task == TOGETHER and options.get("tile") is None:  # what a GPU has; the others are for the CPU
+                options["device"] = self._device
             if inputs:
                 run.before(pictures.read(inputs[0]).rgb)
-            function = getattr(module, task.task)
-            result: Result = function(*inputs, callback=look, threads=self._threads, **{**task.options, **more})
+            result: Result = getattr(module, task.task)(*inputs, callback=look, **options)
         except _Stopped:
             return
         except Exception as problem:
@@ -249,10 +295,18 @@ class Painter:
             return
         finally:
             give_back()
-        if task.id in self._orders.cancelled:
-            run.end("cancelled", result)
-        else:
-            run.end("done", result)
+        run.end("done", result)
+
+
+def _given(task: Task) -> dict[str, Any]:
+    """The options of a job with the pictures that are options, and with what is left to do after a checkpoint."""
+    arguments = tasks.load(task.task).ARGUMENTS
+    more = {name: paths[0] for name, paths in task.pictures.items() if name not in (*arguments, *MASKS)}
+    masks = list(zip(*(task.pictures.get(name, []) for name in MASKS), strict=True))
+    given = {**task.options, **more, **({"mask": masks} if masks else {})}
+    if task.checkpoint is None:
+        return given
+    return _resumed(checked(Options, given), task.checkpoint, task.directory / "checkpoint.png")
 
 
 def _look(part: Sequence[tuple[Run, Subject]], progress: driver.Progress) -> None:

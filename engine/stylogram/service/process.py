@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from ..errors import Error
 from .settings import Settings
 
 
@@ -22,13 +23,16 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         told = {"threads": settings.threads, "batch": settings.batch, "memory": settings.memory,
-                "seconds": settings.max_seconds, "state": str(settings.state)}  # fmt: skip
+                "seconds": settings.max_seconds, "iterations": settings.max_iterations,
+                "device": settings.device}  # fmt: skip
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.worker", json.dumps(told)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # a terminal's Ctrl-C is for the server, which tells the worker
+            # Whatever a file's header has made us believe, OpenCV decodes no larger picture; checkpoints are as large.
+            env={**os.environ, "OPENCV_IO_MAX_IMAGE_PIXELS": str(max(settings.max_pixels, settings.max_size**2))},
         )
 
     @property
@@ -79,3 +83,15 @@ class Worker:
             return f"exit status {code}"
         name = signal.Signals(-code).name
         return f"{name}, as when memory runs out" if name == "SIGKILL" else name
+
+
+def tried(settings: Settings) -> str:
+    """Start a worker and end it: what it says of its device, "" for the CPU. Raises Error: the device is not there."""
+    worker = Worker(settings)
+    try:
+        said: dict[str, Any] = next(worker.heard(), {})
+    finally:
+        how = worker.end()
+    if said.get("event") != "ready":
+        raise Error(said.get("error") or f"device {settings.device}: the worker ended ({how}) before it was ready")
+    return str(said["note"])

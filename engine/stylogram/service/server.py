@@ -12,6 +12,7 @@ from ..files import reason
 from .app import create_app
 from .dispatcher import Dispatcher
 from .guard import LOOPBACK
+from .process import tried
 from .settings import Settings
 
 CONNECTIONS = 1000  # at once; further ones are answered 503
@@ -33,8 +34,9 @@ class _Server(uvicorn.Server):
 
 
 def serve(settings: Settings) -> None:
-    """Until it is stopped. Raises Error: an address or a state directory that cannot be used."""
+    """Until it is stopped. Raises Error: an address, a state directory or a device that cannot be used."""
     with _listener(settings) as listener:
+        note = "" if settings.device == "cpu" else tried(settings)
         app = create_app(settings)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, limit_concurrency=CONNECTIONS,
@@ -42,6 +44,8 @@ def serve(settings: Settings) -> None:
         )  # fmt: skip
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         print(f"http://{host}:{listener.getsockname()[1]} (state: {settings.state})", file=sys.stderr, flush=True)
+        if note:
+            print(note, file=sys.stderr, flush=True)
         if settings.api_key is None and settings.host not in LOOPBACK:
             print("anybody who reaches this address may use it: no --api-key is set", file=sys.stderr, flush=True)
         for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has ended

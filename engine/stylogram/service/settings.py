@@ -22,16 +22,20 @@ class Settings:
     #: a folder of network files, each known by its name without suffix
     networks: Path | None = None
     threads: int = 0
+    #: where stylize jobs are painted: auto, cpu, cuda, cuda:N or tensorrt
+    device: str = "cpu"
     #: pictures that are optimised together, at most
     batch: int = 8
     max_queue: int = 64
     #: of one request's body
     max_bytes: int = 32 * MIB
+    #: bodies of that size that may come in at once; of smaller ones, as many as are not more bytes
+    max_uploads: int = 8
     #: of one picture, as its header says
     max_pixels: int = 50_000_000
     #: long side of what is optimised
     max_size: int = 1024
-    #: of one job, over all scales
+    #: of one job, over all scales and pictures
     max_iterations: int = 4000
     #: of one job; then it ends with the picture that there is
     max_seconds: float = 3600.0

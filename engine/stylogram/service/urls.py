@@ -32,10 +32,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
 
 
-def picture(url: str, field: str, hosts: Sequence[str], most: int) -> bytes:
-    """The bytes that a URL stands for, at most `most`."""
-    if url.startswith("data:"):
-        return _data(url, field)
+def check(url: str, field: str, hosts: Sequence[str]) -> None:
+    """Raises Error for what is no URL of a picture, RefusedError for one that is none of `hosts`'."""
+    if is_data(url):
+        comma = url.find(",")
+        if comma < 0 or not url.endswith(";base64", 0, comma):
+            raise Error(f"{field}: a data: URL must be in base64 (data:image/png;base64,...), got {url[:40]!r}")
+        return
     try:
         parts, named = urlsplit(url), urlsplit(url).hostname
     except ValueError:
@@ -44,17 +47,23 @@ def picture(url: str, field: str, hosts: Sequence[str], most: int) -> bytes:
         raise Error(f"{field}: a data: URL is accepted, or an http(s) URL; got {url[:60]!r}")
     if not hosts:
         raise RefusedError(f"{field}: this server fetches no URLs; accepted: data: URLs, or multipart/form-data")
-    if parts.netloc.lower() not in hosts:
+    if parts.netloc.lower() not in {host.lower() for host in hosts}:
         raise RefusedError(f"{field}: this server does not fetch from {parts.netloc!r}; accepted: {', '.join(hosts)}")
-    return _fetched(url, field, most)
+
+
+def is_data(url: str) -> bool:
+    """It holds the picture, and nothing has to be fetched."""
+    return url.startswith("data:")
+
+
+def picture(url: str, field: str, most: int) -> bytes:
+    """The bytes that a URL that was checked stands for, at most `most`."""
+    return _data(url, field) if is_data(url) else _fetched(url, field, most)
 
 
 def _data(url: str, field: str) -> bytes:
-    head, comma, body = url.partition(",")
-    if not comma or not head.endswith(";base64"):
-        raise Error(f"{field}: a data: URL must be in base64 (data:image/png;base64,...), got {url[:40]!r}")
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode(url[url.index(",") + 1 :], validate=True)
     except (binascii.Error, ValueError):
         raise Error(f"{field}: the data: URL's base64 is damaged; accepted: a whole one") from None
 
@@ -67,7 +76,7 @@ def _fetched(url: str, field: str, most: int) -> bytes:
             while chunk := answer.read1(CHUNK):
                 data += chunk
                 if len(data) > most:
-                    raise Error(f"{field}: {url[:80]} is over {most:,} bytes, the most that is accepted")
+                    raise Error(f"{field}: {url[:80]} is over {most:,} bytes, which is all that a job has left")
                 if time.monotonic() > until:
                     raise Error(f"{field}: {url[:80]} took more than {TIMEOUT:g} s")
     except urllib.error.HTTPError as problem:

@@ -2,9 +2,10 @@
 
     in   {"run": [job, ...], "together": true}    {"cancel": id}    {"stop": true}
     out  {"event": "before" | "progress" | "preview" | "checkpoint" | "ended", "job": id, ...}    {"event": "idle"}
+         at first {"event": "ready", "note": text}, or {"event": "refused", "error": text} where there is no such device
 
-A job is cancelled within an iteration. "stop" ends running jobs with a checkpoint. When the input closes, the server is
-gone, and the process ends at once.
+A job is cancelled within an iteration, one that is not painted yet at once. "stop" ends running jobs with a checkpoint.
+When the input closes, the server is gone, and the process ends at once.
 """
 
 import base64
@@ -43,20 +44,25 @@ class Orders:
 
     def __init__(self) -> None:
         self.cancelled: set[str] = set()
+        self.cancel: Callable[[str], None] = lambda _: None  # told of each, in the thread that listens
         self.stop = threading.Event()
         self.groups: queue.Queue[dict[str, Any]] = queue.Queue()
 
     def listen(self) -> None:
         """Until the server is gone."""
         for line in sys.stdin.buffer:
-            message = json.loads(line)
-            if "cancel" in message:
-                self.cancelled.add(message["cancel"])
-            elif "stop" in message:
-                self.stop.set()
-            else:
-                self.groups.put(message)
+            self.hear(json.loads(line))
         os._exit(0)  # nothing that is half made can be of use to anybody
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """One order."""
+        if "cancel" in message:
+            self.cancelled.add(message["cancel"])
+            self.cancel(message["cancel"])
+        elif "stop" in message:
+            self.stop.set()
+        else:
+            self.groups.put(message)
 
 
 class Voice:
@@ -114,19 +120,42 @@ def _task(message: dict[str, Any]) -> Task:
     return Task(**{**message, "directory": Path(message["directory"])})
 
 
+def _device(asked: str, memory: int | None, say: Say) -> str:
+    """The device that there is: cpu, or a GPU by its number; there memory is limited only where a limit was given."""
+    if asked == "cpu":
+        _limit_memory(memory)
+        say("ready", note="")
+        return asked
+    from .. import devices
+
+    try:
+        chosen = devices.choose(asked)
+    except Error as problem:
+        say("refused", error=said(problem))
+        os._exit(2)  # the thread that listens holds the standard input, and Python would not end without it
+    if chosen.place is None or memory is not None:
+        _limit_memory(memory)
+    say("ready", note=chosen.note)
+    return "cpu" if chosen.place is None else f"{chosen.place.kind}:{chosen.place.queue.index}"
+
+
 def main() -> None:
     """Until the server is gone."""
     told = json.loads(sys.argv[1])
     voice, orders = Voice(), Orders()
     threading.Thread(target=orders.listen, daemon=True).start()
-    _limit_memory(told["memory"])
+    told["device"] = _device(told["device"], told["memory"], voice.say)
     from .painter import Painter  # everything heavy
 
     painter = Painter(told, orders, voice.say)
-    voice.say("ready")
     while True:
         group = [_task(message) for message in orders.groups.get()["run"]]
-        painter.run(group)
+        try:
+            painter.run(group)
+        except Exception as problem:
+            why = said(problem)
+            for task in group:  # of those that have ended the server has heard already
+                voice.say("ended", job=task.id, state="failed", error=why, notes=[], size=None)
         orders.cancelled -= {task.id for task in group}
         voice.say("idle")
 

@@ -175,23 +175,25 @@ export class Stage {
     const time = performance.now();
     if (!now && time - this.#drawn < 200) return;
     this.#drawn = time;
-    const rows = this.#rows.filter((row) => row.loss > 0);
+    const rows = this.#rows;
     const svg = at("losses");
     if (rows.length < 2) return svg.replaceChildren();
-    const logs = rows.map((row) => Math.log10(row.loss));
-    const [low, high] = [Math.min(...logs), Math.max(...logs)];
+    const logarithmic = rows.every((row) => row.loss > 0);  // what is maximised has losses below 0
+    const heights = rows.map((row) => (logarithmic ? Math.log10(row.loss) : row.loss));
+    const [low, high] = heights.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
     const x = (index) => 44 + (270 * index) / (rows.length - 1);
     const y = (value) => 10 + (96 * (high - value)) / (high - low || 1);
     const parts = [];
     for (const value of [low, (low + high) / 2, high]) {
       parts.push(made("line", { class: "grid", x1: 44, x2: 314, y1: y(value), y2: y(value) }));
-      parts.push(made("text", { x: 40, y: y(value) + 3, "text-anchor": "end" }, short(10 ** value)));
+      parts.push(made("text", { x: 40, y: y(value) + 3, "text-anchor": "end" }, short(logarithmic ? 10 ** value : value)));
     }
     for (const scale of new Set(rows.map((row) => row.scale))) {
-      const points = rows.flatMap((row, index) => (row.scale === scale ? [`${x(index)},${y(logs[index])}`] : []));
+      const points = rows.flatMap((row, index) => (row.scale === scale ? [`${x(index)},${y(heights[index])}`] : []));
       parts.push(made("polyline", { class: "line", points: points.join(" ") }));
     }
     svg.replaceChildren(...parts);
+    at("curve").querySelector("figcaption").textContent = `loss by iteration${logarithmic ? ", logarithmic" : ""}`;
     const words = `Loss by iteration: from ${rows[0].loss.toPrecision(3)} to ${rows.at(-1).loss.toPrecision(3)}`;
     svg.setAttribute("aria-label", `${words} in ${rows.length} rows`);
   }
@@ -208,7 +210,7 @@ export class Stage {
 
 /** Two digits, without an exponent where a person would write none. */
 function short(value) {
-  return value >= 0.001 && value < 1e6 ? String(Number(value.toPrecision(2))) : value.toExponential(1);
+  return value === 0 || (Math.abs(value) >= 0.001 && Math.abs(value) < 1e6) ? String(Number(value.toPrecision(2))) : value.toExponential(1);
 }
 
 function made(name, attributes, text) {
