@@ -86,9 +86,7 @@ class Options(RunOptions):
 
     def settings(self) -> Settings:
         """The optimiser's."""
-        given = {"name": self.optimizer, "learning_rate": self.learning_rate, "history": self.history}
-        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return Settings(**chosen)
+        return Settings(**self.of_optimiser())
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ class Inversion(Looking):
 
     def __init__(self, image: Picture, options: Options) -> None:
         _refuse(options, GRID_ONLY, "it is an option of the grid: --grid is needed")
-        if options.preset != "pixels" and (options.optimizer or options.history is not None):
+        if options.preset != "pixels" and options.of_optimiser().keys() - {"learning_rate"}:
             raise Error(f"preset: {options.preset} has an optimiser of its own; pixels takes others, and a history")
         self.options = options
         self.image, self.depth = _read(image, options.size)
