@@ -235,7 +235,7 @@ def test_a_connection_that_the_program_has_is_used_and_kept(here, machines):
 
 def test_a_network_that_does_not_come_is_one_line(here, machines, monkeypatch):
     monkeypatch.setattr(crew, "Worker", deadly.Cut)
-    with pytest.raises(Error, match=r"^ray: the network did not reach .*/\d+: .*was cut") as raised:
+    with pytest.raises(Error, match=r"^ray: the network did not reach .*/\d+: .*was cut$") as raised:
         stylogram.batch(rows(2), output="out", workers=1, ray=machines.address, **FAST)
     assert type(raised.value) is Error
     assert "\n" not in str(raised.value)

@@ -78,7 +78,8 @@ def _knock(address: str) -> None:
 
 
 def one_line(problem: BaseException) -> str:
-    """What an error says, at most 300 characters of it; its type if it says nothing."""
+    """What an error says, at most 300 characters of it, without what Ray appends; its type if it says nothing."""
     if isinstance(problem, OSError) and problem.strerror:
         return problem.strerror
-    return " ".join(str(problem).split())[:300] or type(problem).__name__
+    said = str(problem).partition("\ntraceback: ")[0]
+    return " ".join(said.split())[:300] or type(problem).__name__
