@@ -34,11 +34,15 @@ class Reserved {
   Reserved& operator=(const Reserved&) = delete;
   ~Reserved();
 
+  /// Of memory in a file: bytes [begin, begin + count) after floats() are about to be used. Elsewhere nothing.
+  void fetch(std::size_t begin, std::size_t count) const;
+
   float* floats() const {
     const auto address = reinterpret_cast<std::uintptr_t>(block_);
     return reinterpret_cast<float*>((address + kAlignment - 1) / kAlignment * kAlignment);
   }
   std::size_t bytes() const { return bytes_; }
+  bool in_file() const { return mapped_ != 0; }
 
  private:
   static constexpr std::size_t kAlignment = 64;

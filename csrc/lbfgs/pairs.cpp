@@ -102,6 +102,20 @@ Pairs::Pairs(std::int64_t n, std::int64_t d, std::int64_t slots, bool previous, 
   units_.resize(static_cast<std::size_t>(n * slots * blocks_ * 2));
 }
 
+void Pairs::fetch(const Part& part, std::int64_t slot) const {
+  const auto take = [&](const void* vector, std::size_t each) {
+    const auto begin = static_cast<const char*>(vector) - reinterpret_cast<const char*>(memory_.floats());
+    memory_.fetch(static_cast<std::size_t>(begin), static_cast<std::size_t>(part.length) * each);
+  };
+  take(forming_s(part, slot), sizeof(float));
+  take(forming_y(part, slot), sizeof(float));
+  if (previous_ != nullptr) take(previous(part), sizeof(float));
+  if (sixteen_s_ == nullptr) return;
+  const std::int64_t from = (part.n * slots_ + slot) * stride_ + part.begin;
+  take(sixteen_s_ + from, sizeof(std::uint16_t));
+  take(sixteen_y_ + from, sizeof(std::uint16_t));
+}
+
 void Pairs::seal(const Part& part, std::int64_t slot) {
   if (sixteen_s_ == nullptr) return;
   const std::int64_t to = (part.n * slots_ + slot) * stride_ + part.begin;

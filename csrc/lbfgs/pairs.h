@@ -23,7 +23,8 @@ struct Storage {
   std::string directory;
 };
 
-constexpr std::int64_t kBlock = 2048;  // numbers whose y and g stay in the first cache while the pairs pass by
+constexpr std::int64_t kBlock = 2048;         // numbers whose y and g stay in the first cache while the pairs pass by
+constexpr std::int64_t kFetch = 16 * kBlock;  // numbers of a vector that are read from a file at once
 
 /// Some numbers of a pair.
 struct Pair {
@@ -31,7 +32,7 @@ struct Pair {
   const float* y;
 };
 
-/// Numbers [begin, begin + length) of picture n, within one block.
+/// Numbers [begin, begin + length) of picture n; of seal() and load() within one block.
 struct Part {
   std::int64_t n, begin, length;
 };
@@ -59,6 +60,9 @@ class Pairs {
     if (sixteen_s_ == nullptr) return {forming_s(part, slot), forming_y(part, slot)};
     return decoded(part, slot, buffer);
   }
+  bool in_file() const { return memory_.in_file(); }
+  /// Of vectors in a file: a part, of any length, of this slot and of what is beside the slots is about to be used.
+  void fetch(const Part& part, std::int64_t slot) const;
   std::size_t bytes() const { return memory_.bytes(); }
 
  private:

@@ -177,6 +177,14 @@ void Lbfgs::form_products(const float* gradient) {
   });
 }
 
+// The beginning of a part is about to be used: of vectors in a file it is asked for at once, and not page by page.
+void Lbfgs::fetch(const Part& part) const {
+  if (!pairs_.in_file()) return;
+  const lbfgs::History& history = at(part.n).history;
+  const Part start{part.n, part.begin, std::min(lbfgs::kFetch, part.length)};
+  for (std::int64_t age = 0; age <= history.count(); ++age) pairs_.fetch(start, history.slot(age));
+}
+
 void Lbfgs::products_of(const Part& part, const float* gradient, Products* products) {
   const lbfgs::History& history = at(part.n).history;
   const std::int64_t newest = history.forming();
@@ -184,6 +192,7 @@ void Lbfgs::products_of(const Part& part, const float* gradient, Products* produ
   std::fill(products, products + history.count() + 1, Products{});
   const std::int64_t end = part.begin + part.length;
   for (std::int64_t i = part.begin; i < end; i += kChunk) {
+    if ((i - part.begin) % lbfgs::kFetch == 0) fetch({part.n, i, end - i});
     const Part chunk{part.n, i, std::min(kChunk, end - i)};
     const float* g = gradient + i;
     float* new_y = pairs_.forming_y(chunk, newest);
@@ -234,6 +243,7 @@ void Lbfgs::move(float* x, const float* gradient) {
     if (outcome == Outcome::not_finite) return;
     const std::int64_t end = part.begin + part.length;
     for (std::int64_t i = part.begin; i < end; i += kChunk) {
+      if ((i - part.begin) % lbfgs::kFetch == 0) fetch({part.n, i, end - i});
       const Part chunk{part.n, i, std::min(kChunk, end - i)};
       float* place = x + part.n * d_ + i;
       if (outcome == Outcome::halved || outcome == Outcome::restarted) {

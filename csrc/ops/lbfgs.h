@@ -87,6 +87,7 @@ class Lbfgs {
   void measure(const float* gradient);
   void choose(Picture& picture, const double* value);
   void form_products(const float* gradient);
+  void fetch(const lbfgs::Part& part) const;
   void products_of(const lbfgs::Part& part, const float* gradient, lbfgs::Products* products);
   void set_direction(std::int64_t n);
   void start_along_gradient(Picture& picture, double norm);
