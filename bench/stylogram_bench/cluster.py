@@ -3,9 +3,9 @@
     python -m stylogram_bench.cluster [--network NAME] [--size PIXELS] [--pictures N] [--rounds N] [-o FILE.json]
 
 Two nodes of a processor each run on this machine. What is timed begins when the workers are there (how long that takes
-is a number of its own) and ends when the last picture and its line are on the disk. The driver's own processor time is
-measured too: it is what many workers share, and so bounds how many one driver can keep busy. More than two workers are
-computed from that, see on_paper(), and named so.
+is a number of its own) and ends when the last picture and its line are on the disk. What many workers share is the
+driver: how long its writer takes for a picture, the disk included, and its processor time bound how many one driver can
+keep busy, and are measured too. More than two workers are computed from that, see on_paper(), and named so.
 """
 
 import importlib
@@ -20,8 +20,10 @@ from unittest import mock
 
 import click
 import stylogram
+from stylogram import batching
 from stylogram.batching import cluster
 from stylogram.batching.crew import Crew, Hand
+from stylogram.batching.writer import Ended, Writer
 
 from .batch import rows
 from .compare import spread, write
@@ -46,6 +48,17 @@ class _Timed(Crew):
         return ready if _Timed.began else []
 
 
+class _TimedWriter(Writer):
+    """Adds up how long it takes to write pictures and their lines."""
+
+    seconds = 0.0
+
+    def _end(self, ended: Ended) -> None:
+        started = time.perf_counter()
+        super()._end(ended)
+        _TimedWriter.seconds += time.perf_counter() - started
+
+
 @contextmanager
 def nodes(count: int) -> Iterator[str]:
     """The address of a cluster of so many nodes of one processor, on this machine."""
@@ -61,14 +74,18 @@ def nodes(count: int) -> Iterator[str]:
 
 
 def on_workers(jobs: list[dict[str, str]], workers: int, options: dict[str, Any]) -> dict[str, float]:
-    """One batch: seconds until the workers were there, seconds from then on, the driver's processor seconds in them."""
-    _Timed.started = _Timed.began = 0.0
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(cluster, "Crew", _Timed):
+    """One batch: seconds until the workers were there, seconds from then on, and in them those of the driver's writer
+    and of its processor.
+    """
+    _Timed.started = _Timed.began = _TimedWriter.seconds = 0.0
+    crew, writer = mock.patch.object(cluster, "Crew", _Timed), mock.patch.object(batching, "Writer", _TimedWriter)
+    with tempfile.TemporaryDirectory() as folder, crew, writer:
         made = stylogram.batch(jobs, output=folder, workers=workers, **options)
         ended, processor = time.perf_counter(), time.process_time()
         assert made.done == len(jobs), made.failures
     start = _Timed.began - _Timed.started
-    return {"start": start, "seconds": ended - _Timed.began, "driver": processor - _Timed.processor}
+    own = {"writer": _TimedWriter.seconds, "driver": processor - _Timed.processor}
+    return {"start": start, "seconds": ended - _Timed.began, **own}
 
 
 def without_ray(jobs: list[dict[str, str]], threads: int, options: dict[str, Any]) -> float:
@@ -96,12 +113,15 @@ def measured(jobs: list[dict[str, str]], rounds: int, options: dict[str, Any]) -
 def on_paper(one: dict[str, Any], two: dict[str, Any]) -> list[dict[str, float]]:
     """Pictures an hour of W workers: min(W · r · e, 3600 / d), from the rows of one worker and of two.
 
-    r: those of one worker. e: what each of two makes of that, at most 1. d: the driver's processor seconds a picture;
-    it hands out and writes on one processor. It is assumed that nodes take nothing from each other, that inputs come as
-    fast as here, and that there are many more pictures than workers.
+    r: those of one worker. e: what each of two makes of that, at most 1. d: the seconds that the driver's writer takes
+    for a picture, which the worker has encoded: one after the other, with an fsync of the file and of its line. Or the
+    driver's processor seconds a picture, where those are more: it is one process of Python. It is assumed that nodes
+    take nothing from each other, that inputs come as fast as here, that outputs go to a disk as fast as this, and that
+    there are many more pictures than workers.
     """
     rate, each = one["pictures_an_hour"], min(two["times_one_worker"]["median"] / two["workers"], 1.0)
-    most = 3600 / max(one["driver_seconds_a_picture"], two["driver_seconds_a_picture"])
+    names = ("writer_seconds_a_picture", "driver_seconds_a_picture")
+    most = 3600 / max(row[name] for row in (one, two) for name in names)
     return [{"workers": count, "pictures_an_hour": min(count * rate * each, most)} for count in PAPER]
 
 
@@ -118,6 +138,7 @@ def _row(
         "without_ray_seconds": alone[count],
         "times_without_ray": spread([a / b for a, b in zip(alone[count], own, strict=True)]),
         "seconds_to_start": [one["start"] for one in times[count]],
+        "writer_seconds_a_picture": statistics.median(one["writer"] for one in times[count]) / jobs,
         "driver_seconds_a_picture": statistics.median(one["driver"] for one in times[count]) / jobs,
     }
 

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from stylogram import pictures, zoo
 from stylogram.folder import Folder
-from stylogram.maxima import LayerPass, Top, piece, scanned, side_by_side
+from stylogram.maxima import LayerPass, Top, scanned, side_by_side
 from stylogram.project import Kept, Projector
 from stylogram.session import available_threads, flushing, open_session, uses_winograd
 from stylogram_export.network import Network, folded
@@ -87,7 +87,7 @@ def measured(network: Network, layer: str, folder: Folder, size: int, batch: int
     """Pictures a second of both, round by round."""
     threads, tensor = available_threads(), network.layers.tensor(layer)
     workers, each = side_by_side(threads)
-    passing = LayerPass(network, {layer: tensor}, (piece(batch), 3, size, size), each)
+    passing = LayerPass(network, {layer: tensor}, (1, 3, size, size), each)
     plain = Plain(network, tensor, size, batch, threads)
     count = len(folder.names)
     whole = -(-count // batch)

@@ -171,6 +171,7 @@ def cluster(record: Record) -> list[Table]:
             ratio(row["times_one_worker"]),
             ratio(row["times_without_ray"]),
             seconds(statistics.median(row["seconds_to_start"])),
+            seconds(row["writer_seconds_a_picture"]),
             seconds(row["driver_seconds_a_picture"]),
         )
         for row in record["workers"]
@@ -187,7 +188,7 @@ def cluster(record: Record) -> list[Table]:
     )
     paper = [(str(row["workers"]), f"{row['pictures_an_hour']:.0f}") for row in record["on_paper"]]
     why = "Computed from that, not measured: W workers make W times what one of two does, until the driver is busy."
-    measured = Table((*header, "driver's processor, a picture"), rows, note)
+    measured = Table((*header, "driver's writer, a picture", "its processor, a picture"), rows, note)
     return [measured, Table(("workers", "pictures an hour, computed"), paper, why)]
 
 

@@ -1,7 +1,8 @@
 """Tiles against the whole picture: seconds an iteration and peak memory of VGG-19 to conv5_1, and what fits at all.
 
     python -m stylogram_bench.tiled [--sizes 512x512,1024x1024] [--tiles 256,512] [--rounds N] [-o FILE.json]
-    python -m stylogram_bench.tiled --alone 4096x3072 --tile 1024 [--iterations N] [--network NAME]
+    python -m stylogram_bench.tiled --alone 4096x3072 --tile 1024 [--iterations N] [--network NAME] [--history N]
+        [--history-precision float16] [--scratch DIR]
 
 Without --alone tiled and untiled iterations go by turns in one process, and the ratios are those of neighbours; peak
 memory is that of a process of its own for each. With it one picture is made in tiles alone. Sizes are width x height,
@@ -77,7 +78,7 @@ def iteration(made: Stage) -> None:
 
 
 def alone(size: Size, tile: int | str | None, iterations: int, threads: int, **options: Any) -> dict[str, Any]:
-    """Seconds and peak resident MiB of this process."""
+    """Seconds and resident MiB of this process: the peak, and at the end what is its own and what lies in files."""
     started = time.perf_counter()
     with kernel_threads(threads):
         made = stage(size, tile, threads, **options)
@@ -87,8 +88,8 @@ def alone(size: Size, tile: int | str | None, iterations: int, threads: int, **o
         for _ in range(iterations):
             times.append(seconds_of(partial(iteration, made)))
             losses.append(float(made.objective.total[0]))
-    status = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peak, own, files = (int(status[name].split()[0]) / 1024 for name in ("VmHWM", "RssAnon", "RssFile"))
     plan = getattr(getattr(made.objective, "network", None), "plan", None)
     tiles = {"tiles": 1, "tile_pixels": None} if plan is None else {"tiles": len(plan.tiles), "tile_pixels": plan.size}
     shown = {
@@ -100,7 +101,8 @@ def alone(size: Size, tile: int | str | None, iterations: int, threads: int, **o
         "seconds": times,
         "losses": losses,
     }
-    return {**shown, "split_seconds": dict(made.objective.seconds), "peak_mebibytes": peak}
+    resident = {"peak_mebibytes": peak, "own_mebibytes": own, "file_mebibytes": files}
+    return {**shown, "split_seconds": dict(made.objective.seconds), **resident}
 
 
 def in_a_process(size: Size, tile: int | str | None, iterations: int, threads: int, **options: Any) -> dict[str, Any]:
@@ -163,6 +165,8 @@ def _sizes(given: str) -> list[Size]:
 @click.option("--tile", default="auto")
 @click.option("--iterations", default=2)
 @click.option("--network", metavar="NAME", help="in place of VGG-19, with --alone")
+@click.option("--history", type=int)
+@click.option("--history-precision")
 @click.option("--scratch", metavar="DIR")
 @click.option("-o", "--output")
 def main(
@@ -174,15 +178,15 @@ def main(
     tile: str,
     iterations: int,
     network: str | None,
-    scratch: str | None,
     output: str | None,
+    **given: Any,
 ) -> None:
     """Measure tiles against whole pictures, or one large picture alone."""
     before, started = _outside(), time.perf_counter()
     record: dict[str, Any] = {"network": network or "VGG-19 to conv5_1, random weights", "threads": threads}
     if single:
         side = int(tile) if tile.isdecimal() else tile
-        given = {"network": network, "scratch": scratch}
+        given["network"] = network
         options = {name: value for name, value in given.items() if value is not None}
         record |= in_a_process(_sizes(single)[0], side, iterations, threads, **options)
     else:

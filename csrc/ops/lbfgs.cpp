@@ -8,19 +8,14 @@
 namespace stylogram::ops {
 namespace {
 
-constexpr std::int64_t kChunk = 2048;  // numbers whose y and g stay in the first cache while the pairs pass by
+constexpr std::int64_t kChunk = lbfgs::kBlock;
 constexpr int kMostHalvings = 10;
 
+using lbfgs::Buffer;
 using lbfgs::Combination;
+using lbfgs::Pair;
+using lbfgs::Part;
 using lbfgs::Products;
-
-std::int64_t padded(std::int64_t d) { return (d + 15) / 16 * 16; }
-
-std::size_t bytes_of(std::int64_t n, std::int64_t d, std::int64_t history, const Lbfgs::Options& options) {
-  check(n >= 1 && d >= 1 && history >= 1, "lbfgs", "n, d and history must be >= 1, got ", n, ", ", d, " and ", history);
-  const std::int64_t vectors = 2 * (history + 1) + (options.backtrack ? 1 : 0);
-  return static_cast<std::size_t>(n * vectors * padded(d)) * sizeof(float);
-}
 
 double checked_rate(double rate) {
   check(rate > 0 && std::isfinite(rate), "lbfgs", "learning_rate must be finite and > 0, got ", rate);
@@ -95,27 +90,19 @@ void take_step(float t, const float* d, const float* base, float* s, float* x, s
 
 }  // namespace
 
-// Numbers [begin, begin + length) of picture n.
-struct Lbfgs::Stretch {
-  std::int64_t n, begin, length;
-};
-
-Lbfgs::Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options)
+Lbfgs::Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options,
+             const lbfgs::Storage& storage)
     : n_(n),
       d_(d),
       slots_(history + 1),
-      stride_(padded(d)),
       options_(options),
       slices_(d, 32768, 64, kChunk),
-      memory_(bytes_of(n, d, history, options)) {
+      pairs_(n, d, history + 1, options.backtrack, storage) {
   checked_rate(options.learning_rate);
   check(std::isfinite(options.curvature) && options.curvature >= 0, "lbfgs", "curvature must be finite and >= 0, got ",
         options.curvature);
   check(std::isfinite(options.tolerance) && options.tolerance >= 0, "lbfgs", "tolerance must be finite and >= 0, got ",
         options.tolerance);
-  s_ = memory_.floats();
-  y_ = s_ + n * slots_ * stride_;
-  previous_ = options.backtrack ? y_ + n * slots_ * stride_ : nullptr;
   for (std::int64_t i = 0; i < n; ++i) pictures_.push_back(Picture{lbfgs::History(history)});
   products_.resize(static_cast<std::size_t>(n * slices_.count * slots_));
   norms_.resize(static_cast<std::size_t>(n * slices_.count));
@@ -141,21 +128,21 @@ void Lbfgs::step(float* x, const float* gradient, const double* value, Stream st
   move(x, gradient);
 }
 
-// body(slice number, stretch), for all slices of all pictures.
+// body(number, part), for all slices of all pictures.
 template <class Body>
 void Lbfgs::for_slices(Order order, const Body& body) const {
   const std::int64_t parts = n_ * slices_.count;
   parallel_for(parts, [&](std::int64_t turn) {
-    const std::int64_t part = order == Order::backwards ? parts - 1 - turn : turn;
-    const std::int64_t slice = part % slices_.count;
+    const std::int64_t number = order == Order::backwards ? parts - 1 - turn : turn;
+    const std::int64_t slice = number % slices_.count;
     const std::int64_t begin = slices_.begin(slice);
-    body(static_cast<std::size_t>(part), Stretch{part / slices_.count, begin, slices_.end(slice) - begin});
+    body(static_cast<std::size_t>(number), Part{number / slices_.count, begin, slices_.end(slice) - begin});
   });
 }
 
 void Lbfgs::measure(const float* gradient) {
-  for_slices(Order::forwards, [&](std::size_t part, const Stretch& stretch) {
-    norms_[part] = l1_norm(gradient + stretch.n * d_ + stretch.begin, stretch.length);
+  for_slices(Order::forwards, [&](std::size_t number, const Part& part) {
+    norms_[number] = l1_norm(gradient + part.n * d_ + part.begin, part.length);
   });
   for (std::int64_t n = 0; n < n_; ++n) {
     at(n).norm = 0;
@@ -184,25 +171,36 @@ void Lbfgs::choose(Picture& picture, const double* value) {
 }
 
 void Lbfgs::form_products(const float* gradient) {
-  for_slices(Order::forwards, [&](std::size_t part, const Stretch& stretch) {
-    if (at(stretch.n).outcome != Outcome::kept) return;
-    products_of(stretch, gradient + stretch.n * d_, products_.data() + part * static_cast<std::size_t>(slots_));
+  for_slices(Order::forwards, [&](std::size_t number, const Part& part) {
+    if (at(part.n).outcome != Outcome::kept) return;
+    products_of(part, gradient + part.n * d_, products_.data() + number * static_cast<std::size_t>(slots_));
   });
 }
 
-void Lbfgs::products_of(const Stretch& stretch, const float* gradient, Products* products) const {
-  const lbfgs::History& history = at(stretch.n).history;
+// The beginning of a part is about to be used: of vectors in a file it is asked for at once, and not page by page.
+void Lbfgs::fetch(const Part& part) const {
+  if (!pairs_.in_file()) return;
+  const lbfgs::History& history = at(part.n).history;
+  const Part start{part.n, part.begin, std::min(lbfgs::kFetch, part.length)};
+  for (std::int64_t age = 0; age <= history.count(); ++age) pairs_.fetch(start, history.slot(age));
+}
+
+void Lbfgs::products_of(const Part& part, const float* gradient, Products* products) {
+  const lbfgs::History& history = at(part.n).history;
   const std::int64_t newest = history.forming();
+  Buffer buffer;
   std::fill(products, products + history.count() + 1, Products{});
-  const std::int64_t end = stretch.begin + stretch.length;
-  for (std::int64_t i = stretch.begin; i < end; i += kChunk) {
-    const std::int64_t length = std::min(kChunk, end - i);
+  const std::int64_t end = part.begin + part.length;
+  for (std::int64_t i = part.begin; i < end; i += kChunk) {
+    if ((i - part.begin) % lbfgs::kFetch == 0) fetch({part.n, i, end - i});
+    const Part chunk{part.n, i, std::min(kChunk, end - i)};
     const float* g = gradient + i;
-    float* new_y = y(stretch.n, newest) + i;
-    subtract(g, new_y, length);
+    float* new_y = pairs_.forming_y(chunk, newest);
+    subtract(g, new_y, chunk.length);
+    pairs_.seal(chunk, newest);
     for (std::int64_t age = 0; age <= history.count(); ++age) {
-      const std::int64_t slot = history.slot(age);
-      add_products(s(stretch.n, slot) + i, y(stretch.n, slot) + i, new_y, g, length, products + age);
+      const Pair pair = pairs_.load(chunk, history.slot(age), buffer);
+      add_products(pair.s, pair.y, new_y, g, chunk.length, products + age);
     }
   }
 }
@@ -240,54 +238,57 @@ void Lbfgs::set_direction(std::int64_t n) {
 }
 
 void Lbfgs::move(float* x, const float* gradient) {
-  for_slices(Order::backwards, [&](std::size_t, const Stretch& stretch) {
-    const Outcome outcome = at(stretch.n).outcome;
+  for_slices(Order::backwards, [&](std::size_t, const Part& part) {
+    const Outcome outcome = at(part.n).outcome;
     if (outcome == Outcome::not_finite) return;
-    const std::int64_t end = stretch.begin + stretch.length;
-    for (std::int64_t i = stretch.begin; i < end; i += kChunk) {
-      const Stretch chunk{stretch.n, i, std::min(kChunk, end - i)};
-      float* place = x + stretch.n * d_ + i;
+    const std::int64_t end = part.begin + part.length;
+    for (std::int64_t i = part.begin; i < end; i += kChunk) {
+      if ((i - part.begin) % lbfgs::kFetch == 0) fetch({part.n, i, end - i});
+      const Part chunk{part.n, i, std::min(kChunk, end - i)};
+      float* place = x + part.n * d_ + i;
       if (outcome == Outcome::halved || outcome == Outcome::restarted) {
         go_back(chunk, place);
       } else {
-        advance(chunk, place, gradient + stretch.n * d_ + i);
+        advance(chunk, place, gradient + part.n * d_ + i);
       }
     }
   });
 }
 
-void Lbfgs::combine(const Stretch& chunk, const float* gradient, float* direction) const {
+void Lbfgs::combine(const Part& chunk, const float* gradient, float* direction) const {
   const Picture& picture = at(chunk.n);
   const Combination& c = *picture.direction;
+  Buffer buffer;
   // The pair just kept is among them, and a slot is free again: `forming` is not read here.
   scale(c.gradient, gradient, direction, chunk.length);
   for (std::int64_t age = 0; age < picture.history.count(); ++age) {
-    const std::int64_t slot = picture.history.slot(age);
+    const Pair pair = pairs_.load(chunk, picture.history.slot(age), buffer);
     const auto i = static_cast<std::size_t>(age);
-    add_pair(c.s[i], s(chunk.n, slot) + chunk.begin, c.y[i], y(chunk.n, slot) + chunk.begin, direction, chunk.length);
+    add_pair(c.s[i], pair.s, c.y[i], pair.y, direction, chunk.length);
   }
 }
 
-void Lbfgs::advance(const Stretch& chunk, float* x, const float* gradient) const {
+void Lbfgs::advance(const Part& chunk, float* x, const float* gradient) const {
   alignas(64) float direction[kChunk];
   const Picture& picture = at(chunk.n);
   const std::int64_t forming = picture.history.forming();
   combine(chunk, gradient, direction);
-  if (previous_ != nullptr) std::copy(x, x + chunk.length, previous_ + chunk.n * stride_ + chunk.begin);
-  take_step(picture.length, direction, x, s(chunk.n, forming) + chunk.begin, x, chunk.length);
-  std::copy(gradient, gradient + chunk.length, y(chunk.n, forming) + chunk.begin);
+  float* previous = pairs_.previous(chunk);
+  if (previous != nullptr) std::copy(x, x + chunk.length, previous);
+  take_step(picture.length, direction, x, pairs_.forming_s(chunk, forming), x, chunk.length);
+  std::copy(gradient, gradient + chunk.length, pairs_.forming_y(chunk, forming));
 }
 
-// Half the last step, or a first one, from the previous point, whose gradient the forming slot still has.
-void Lbfgs::go_back(const Stretch& chunk, float* x) const {
+// Half the last step, or a first one, from the previous point, whose gradient the forming pair still has.
+void Lbfgs::go_back(const Part& chunk, float* x) const {
   const Picture& picture = at(chunk.n);
   const std::int64_t forming = picture.history.forming();
-  float* step = s(chunk.n, forming) + chunk.begin;
-  const float* base = previous_ + chunk.n * stride_ + chunk.begin;
+  float* step = pairs_.forming_s(chunk, forming);
+  const float* base = pairs_.previous(chunk);
   if (picture.outcome == Outcome::halved) {
     take_step(0.5F, step, base, step, x, chunk.length);
   } else {
-    take_step(-picture.length, y(chunk.n, forming) + chunk.begin, base, step, x, chunk.length);
+    take_step(-picture.length, pairs_.forming_y(chunk, forming), base, step, x, chunk.length);
   }
 }
 

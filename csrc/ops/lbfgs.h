@@ -17,7 +17,7 @@
 
 #include "dispatch.h"
 #include "lbfgs/history.h"
-#include "reserve.h"
+#include "lbfgs/pairs.h"
 #include "slices.h"
 
 namespace stylogram::ops {
@@ -41,8 +41,10 @@ class Lbfgs {
   };
 
   /// N pictures of d numbers, and the last `history` pairs of each. All memory is reserved here, and takes room when it
-  /// is first used. Throws unless n, d, history >= 1 and the options are finite and in their range.
-  Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options);
+  /// is first used; in a file at once. Throws unless n, d, history >= 1, the options are finite and in their range, and
+  /// the file can be had.
+  Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options,
+        const lbfgs::Storage& storage = {});
 
   /// Moves x (n, d), given the gradient (n, d) there and, for backtrack, the value (n) there (else it may be null).
   ///
@@ -59,7 +61,7 @@ class Lbfgs {
   std::int64_t count(std::int64_t picture) const { return at(picture).history.count(); }
   Outcome outcome(std::int64_t picture) const { return at(picture).outcome; }
   /// Bytes of the stored vectors, whether they take room yet or not.
-  std::size_t bytes() const { return memory_.bytes(); }
+  std::size_t bytes() const { return pairs_.bytes(); }
   double learning_rate() const { return options_.learning_rate; }
   void set_learning_rate(double rate);
 
@@ -75,34 +77,29 @@ class Lbfgs {
     const lbfgs::Combination* direction = nullptr;
     float length = 0;  // t
   };
-  struct Stretch;                            // some numbers of one picture
   enum class Order { forwards, backwards };  // backwards begins with the pairs that the caches still hold
 
   const Picture& at(std::int64_t n) const { return pictures_[static_cast<std::size_t>(n)]; }
   Picture& at(std::int64_t n) { return pictures_[static_cast<std::size_t>(n)]; }
-  float* s(std::int64_t n, std::int64_t slot) const { return s_ + (n * slots_ + slot) * stride_; }
-  float* y(std::int64_t n, std::int64_t slot) const { return y_ + (n * slots_ + slot) * stride_; }
   template <class Body>
   void for_slices(Order order, const Body& body) const;
 
   void measure(const float* gradient);
   void choose(Picture& picture, const double* value);
   void form_products(const float* gradient);
-  void products_of(const Stretch& stretch, const float* gradient, lbfgs::Products* products) const;
+  void fetch(const lbfgs::Part& part) const;
+  void products_of(const lbfgs::Part& part, const float* gradient, lbfgs::Products* products);
   void set_direction(std::int64_t n);
   void start_along_gradient(Picture& picture, double norm);
   void move(float* x, const float* gradient);
-  void combine(const Stretch& stretch, const float* gradient, float* direction) const;
-  void advance(const Stretch& stretch, float* x, const float* gradient) const;
-  void go_back(const Stretch& stretch, float* x) const;
+  void combine(const lbfgs::Part& part, const float* gradient, float* direction) const;
+  void advance(const lbfgs::Part& part, float* x, const float* gradient) const;
+  void go_back(const lbfgs::Part& part, float* x) const;
 
-  std::int64_t n_, d_, slots_, stride_;
+  std::int64_t n_, d_, slots_;
   Options options_;
   Slices slices_;
-  Reserved memory_;
-  float* s_;         // (n, slots, stride)
-  float* y_;         // (n, slots, stride)
-  float* previous_;  // (n, stride), x at the previous point; with backtrack only
+  lbfgs::Pairs pairs_;  // with backtrack, and x at the previous point
   std::vector<Picture> pictures_;
   std::vector<lbfgs::Products> products_;  // (n, slices, slots) by age
   std::vector<double> norms_;              // (n, slices)

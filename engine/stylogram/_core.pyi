@@ -107,6 +107,9 @@ class Lbfgs:
     tolerance times its magnitude, or the gradient is not finite, the picture goes back to the previous point and takes
     half the step, at most ten times; then its pairs are forgotten and a first step is taken from there.
     A gradient that is not finite never enters the history: without backtrack, x stays where it is.
+
+    precision: of the pairs; float16 is scaled by a power of two for every 2048 numbers. directory: where all vectors
+    are kept in a file without a name, whose room is taken at once; "": in memory.
     """
 
     def __init__(
@@ -119,6 +122,8 @@ class Lbfgs:
         curvature: float = 1e-10,
         backtrack: bool = False,
         tolerance: float = 1e-4,
+        precision: Literal["float32", "float16"] | str = "float32",
+        directory: str | bytes = "",
     ) -> None: ...
     learning_rate: float
     @property
@@ -131,7 +136,7 @@ class Lbfgs:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the stored vectors; a slot takes room when it is first used."""
+        """Bytes of the stored vectors; in memory a slot takes room when it is first used."""
 
     def step(self, x: _Floats, gradient: _Floats, value: _Doubles | None = None) -> None:
         """Moves x (n,d), given gradient (n,d) and value (n) there."""

@@ -46,7 +46,8 @@ def atomic(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
     except OSError as problem:
         raise Error(f"{path} cannot be written: {reason(problem)}; an older file is left as it was") from problem
     finally:
-        hidden.unlink(missing_ok=True)
+        with suppress(OSError):  # not there; or no such name can be, which has been said
+            hidden.unlink()
 
 
 def check_output(path: str | os.PathLike[str], suffixes: Iterable[str] = ()) -> Path:

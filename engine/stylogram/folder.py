@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -180,10 +181,36 @@ def read_batch(folder: Folder, sizes: tuple[int, ...], length: int, first: int) 
     return batch
 
 
+class _OneThread:
+    """OpenCV on one thread while any reader runs: its own, for pictures this small, take processors from what computes.
+
+    The number is the process's: it is what it was before when the last reader has ended.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._readers, self._before = threading.Lock(), 0, 1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._readers:
+                self._before = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._readers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._readers -= 1
+            if not self._readers:
+                cv2.setNumThreads(self._before)
+
+
+_one_thread = _OneThread()
+
+
 def ahead(jobs: Iterable[Callable[[], Made]], depth: int = AHEAD, workers: int = 1) -> Iterator[Made]:
     """What the jobs return, in their order; other threads are up to `depth` of them ahead."""
     waiting: deque[Future[Made]] = deque()
-    with ThreadPoolExecutor(workers, "stylogram-reader") as reader:
+    with _one_thread, ThreadPoolExecutor(workers, "stylogram-reader") as reader:
         try:
             for job in jobs:
                 waiting.append(reader.submit(job))

@@ -102,13 +102,8 @@ def side_by_side(threads: int) -> tuple[int, int]:
     )
 
 
-def piece(length: int) -> int:
-    """How many pictures of a batch of `length` go through a network at once: what a layer makes of few fits a cache."""
-    return 1 + (length % 2 == 0)
-
-
 def scanned(folder: Folder, network: LayerPass, length: int, first: int, workers: int) -> Iterator[Found]:
-    """The folder's pictures from `first` on, in order, in batches of `length`, a multiple of the network's.
+    """The folder's pictures from `first` on, in order, read in batches of `length`, a multiple of the network's.
 
     Each of the `workers` reads a batch and runs it: as many batches are in memory as there are workers, and of up to
     twice as many the maxima alone. Two batches side by side on one thread each waste less of two processors than two

@@ -75,18 +75,21 @@ def bytes_of_features(model: onnx.ModelProto, taps: Sequence[str], size: tuple[i
 
 
 def _vectors(recipe: Recipe) -> int:
-    """How many vectors of the picture's size the optimiser holds."""
+    """How many vectors of the picture's size the optimiser holds in memory, counted in float32."""
     settings = recipe.optimiser
     around = PRECONDITIONER if settings.precondition > 1 else 0
-    if settings.name == "lbfgs":
-        return 2 * (min(settings.history, max(recipe.iterations)) + 1) + 1 + around
-    return 2 + around
+    if settings.name != "lbfgs":
+        return 2 + around
+    if settings.scratch is not None:
+        return around
+    pairs = min(settings.history, max(recipe.iterations)) + 1
+    return (pairs + 3 if settings.history_precision == "float16" else 2 * pairs + 1) + around
 
 
 def kept_bytes(size: tuple[int, int], content: float, recipe: Recipe, scratch: bool) -> float:
     """Of a picture of `size` (H,W) whatever the tiles: itself in all its copies, what the optimiser holds, its content.
 
-    `content`: the content's features; with `scratch` they are in a file.
+    `content`: the content's features; with `scratch` they are in a file, as is L-BFGS's history.
     """
     return FLOAT * ((OWN + _vectors(recipe)) * 3 * math.prod(size) + (0 if scratch else content))
 
@@ -106,7 +109,8 @@ def core(each: float, size: tuple[int, int], halo: int, kept: float, free: float
         raise Error(
             f"tile auto: {size[1]}x{size[0]} pixels need {needed / 2**30:.1f} GiB, of that {kept / 2**30:.1f} for what "
             f"is kept of the whole picture, and {free / 2**30:.1f} GiB are free; accepted: a smaller --size or "
-            f"--history, --optimizer adam, --scratch DIR, or a number for --tile to try it all the same"
+            f"--history, --history-precision float16, --scratch DIR, --optimizer adam, or a number for --tile to try "
+            f"it all the same"
         )
     return side
 

@@ -3,11 +3,14 @@
 Conventions of the field: L-BFGS takes no line search; its first step is min(1, 1/‖g‖₁) times the learning rate.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from . import _core
+from .errors import Error
 from .objective import Values
 from .session import Array
 
@@ -27,6 +30,8 @@ class Settings:
 
     `decay` multiplies the learning rate over `decay_every` iterations, smoothly: lr · decay^(iteration / decay_every).
     `precondition`: how much further coarse structures may move than those of half the size (preconditioned.py); 1: not.
+    `history_precision`: float32 or float16, of L-BFGS's pairs; `scratch`: the directory in which it keeps all its
+    vectors in a file, None: in memory.
     """
 
     name: str = "lbfgs"
@@ -39,6 +44,8 @@ class Settings:
     decay: float = 1.0
     decay_every: int = 100
     precondition: float = 1.0
+    history_precision: str = "float32"
+    scratch: Path | None = None
 
 
 class Lbfgs:
@@ -48,7 +55,22 @@ class Lbfgs:
         rate = 1.0 if settings.learning_rate is None else settings.learning_rate
         self.recovers = settings.backtrack
         self._n, self._d = n, d
-        self._state = _core.Lbfgs(n, d, settings.history, learning_rate=rate, backtrack=settings.backtrack)
+        where = b"" if settings.scratch is None else os.fsencode(settings.scratch)
+        try:
+            self._state = _core.Lbfgs(
+                n,
+                d,
+                settings.history,
+                learning_rate=rate,
+                backtrack=settings.backtrack,
+                precision=settings.history_precision,
+                directory=where,
+            )
+        except ValueError as error:
+            if settings.scratch is None:
+                raise
+            why = str(error).removeprefix("[scratch] ")  # no directory, or no room in it
+            raise Error(f"scratch: {settings.scratch}: {why}") from error
 
     def step(self, picture: Array, gradient: Array, value: Values) -> None:
         flat = (self._n, self._d)

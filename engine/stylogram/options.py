@@ -96,9 +96,22 @@ class RunOptions(NetworkOptions):
     )
     learning_rate: Positive | None = Field(None, title="X", description="the optimiser's own if not given")
     history: int | None = Field(None, ge=1, le=1000, title="N", description="curvature pairs that L-BFGS keeps")
+    history_precision: Literal["float32", "float16"] | None = Field(
+        None, description="numbers of those pairs; float16 takes half the memory"
+    )
     tolerance: Weight = Field(
         0.0, title="X", description="stop when 20 iterations lower the loss by less than this part; 0: never"
     )
+
+    def of_optimiser(self) -> dict[str, Any]:
+        """Those of optimise.Settings that are given."""
+        given = {
+            "name": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "history": self.history,
+            "history_precision": self.history_precision,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def checked(model: type[Model], given: dict[str, Any]) -> Model:

@@ -18,6 +18,33 @@ class Deadly(Worker):
         yield from super().paint(jobs, networks, batch)
 
 
+class Unreadable:
+    """What no node can read."""
+
+    def __reduce__(self):
+        return _refuse, ()
+
+
+def _refuse():
+    raise ConnectionError("the line\nwas cut")
+
+
+class Cut(Worker):
+    """Cut off from the networks that it needs."""
+
+    def paint(self, jobs, networks, batch):
+        import ray
+
+        yield from super().paint(jobs, dict.fromkeys(networks, ray.put(Unreadable())), batch)
+
+
+class Holder:
+    """Takes a processor, and does nothing with it."""
+
+    def ready(self):
+        return True
+
+
 class Broken(Worker):
     """On a node where something is not installed."""
 

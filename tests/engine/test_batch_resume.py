@@ -3,11 +3,12 @@
 import errno
 import fcntl
 import json
+import os
 
 import pytest
 import stylogram
 from engine.batches import ARGUMENTS, FAST, four, jobs, lines
-from stylogram import files
+from stylogram import files, pictures
 from stylogram.cli import main
 
 
@@ -92,6 +93,54 @@ def test_an_output_that_cannot_be_written_fails_alone(here):
     made = stylogram.batch(four(here), output="out", **FAST)
     assert made.done == 3
     assert "1.png cannot be written" in made.failures[0][1]
+
+
+def test_a_path_that_is_too_long_for_the_system_fails_alone(here, capsys):
+    """Each name of it is short enough."""
+    long = "/".join(["d" * 200] * 25) + "/a.png"
+    assert main(["batch", jobs(here, {"output": long}, {"output": "b.png"}), "-o", "out", *ARGUMENTS]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("failed: row 1 (line 1): ")
+    assert said.count("\n") == 1
+    assert [row["error"] is None for row in sorted(lines(), key=lambda row: row["output"])] == [True, False]
+    assert main(["batch", "jobs.jsonl", "-o", "out", *ARGUMENTS]) == 1
+
+
+def test_a_folder_that_this_user_may_not_look_into_fails_alone(here, monkeypatch):
+    """The administrator may look into every folder: what the system says to others is said in its place."""
+
+    def locked(own):
+        def call(path, *given, **named):
+            if "locked" in os.fspath(path):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return own(path, *given, **named)
+
+        return call
+
+    (here / "out/locked").mkdir(parents=True)
+    given = jobs(here, {"output": "locked/a.png"}, {"output": "b.png"})
+    with monkeypatch.context() as patch:
+        for name in ("stat", "lstat", "listdir", "mkdir", "open"):
+            patch.setattr(os, name, locked(getattr(os, name)))
+        patch.setattr("builtins.open", locked(open))
+        made = stylogram.batch(given, output="out", **FAST)
+    assert (made.done, made.failures[0][0]) == (1, "row 1 (line 1)")
+    assert made.failures[0][1].endswith("out/locked cannot be made: Permission denied")
+    assert stylogram.batch(given, output="out", **FAST).done == 1
+
+
+def test_a_picture_that_there_is_no_memory_to_encode_fails_alone(here, monkeypatch):
+    own = pictures.encoded
+
+    def encoded(name, *given):
+        if name == "1.png":
+            raise MemoryError
+        return own(name, *given)
+
+    monkeypatch.setattr(pictures, "encoded", encoded)
+    made = stylogram.batch(four(here), output="out", **FAST)
+    assert (made.done, made.failures) == (3, (("row 2 (line 2)", "not enough memory to encode it"),))
+    assert sorted(row["output"] for row in lines()) == ["0.png", "1.png", "2.png", "3.png"]
 
 
 def test_an_output_that_leads_outside_by_a_link(here):

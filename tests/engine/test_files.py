@@ -162,3 +162,11 @@ def test_check_refuses_a_read_only_file_system(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Error) as raised:
         files.check_output(tmp_path / "out.png")
     one_line(raised, "Read-only file system")
+
+
+def test_a_path_that_is_too_long_for_the_system(tmp_path: Path) -> None:
+    """Its hidden name cannot be removed either."""
+    path = tmp_path / "/".join(["d" * 200] * 25)
+    said = r"cannot be written: File name too long; an older file is left as it was$"
+    with pytest.raises(Error, match=said), files.atomic(path):
+        pass

@@ -4,6 +4,7 @@ import threading
 import time
 from functools import partial
 
+import cv2
 import numpy as np
 import pytest
 from stylogram import pictures
@@ -111,3 +112,18 @@ def test_several_workers_keep_the_order(workers):
 )
 def test_batches_side_by_side_use_all_threads(threads, way):
     assert side_by_side(threads) == way
+
+
+def test_opencv_has_its_threads_back_when_the_last_reader_has_ended():
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        first, second = ahead(iter([int, int])), ahead(iter([int, int, int, int]))
+        next(first), next(second)
+        assert cv2.getNumThreads() == 1
+        first.close()
+        assert cv2.getNumThreads() == 1
+        assert list(second) == [0, 0, 0]
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)

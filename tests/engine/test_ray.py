@@ -231,3 +231,35 @@ def test_a_connection_that_the_program_has_is_used_and_kept(here, machines):
         ray.shutdown()
     assert stylogram.batch(rows(1), output="out", ray=machines.address, **FAST).kept == 1
     assert not ray.is_initialized()
+
+
+def test_a_network_that_does_not_come_is_one_line(here, machines, monkeypatch):
+    monkeypatch.setattr(crew, "Worker", deadly.Cut)
+    with pytest.raises(Error, match=r"^ray: the network did not reach .*/\d+: .*was cut$") as raised:
+        stylogram.batch(rows(2), output="out", workers=1, ray=machines.address, **FAST)
+    assert type(raised.value) is Error
+    assert "\n" not in str(raised.value)
+    assert lines() == []
+
+
+def test_processors_that_somebody_else_has_are_waited_for_and_it_is_said(here, machines, monkeypatch):
+    import ray
+
+    said = []
+
+    def look(progress):
+        if progress.waiting and not said:
+            said.append(progress.waiting)
+            for holder in holders:
+                ray.kill(holder)
+
+    monkeypatch.setattr(crew, "SAY", 0.5)
+    ray.init(address=machines.two().address, log_to_driver=False, logging_level="ERROR")
+    try:
+        holders = [ray.remote(deadly.Holder).options(num_cpus=1).remote() for _ in range(2)]
+        ray.get([holder.ready.remote() for holder in holders])
+        made = stylogram.batch(rows(1), output="out", ray="auto", workers=1, callback=look, **FAST)
+    finally:
+        ray.shutdown()
+    assert (made.done, made.failures) == (1, ())
+    assert said == ["no worker has started: each takes 1 of the cluster's 2 processors, 0 of them free"]

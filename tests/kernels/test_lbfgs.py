@@ -1,4 +1,7 @@
-"""L-BFGS against torch's and the two-loop recursion in float64; the ring, rejected pairs, batches, backtracking."""
+"""L-BFGS against torch's and the two-loop recursion in float64; the ring, rejected pairs, batches, backtracking.
+
+Pairs in float16 are held against the same recursion on rounded pairs. How vectors lie in a file: test_scratch.py.
+"""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -6,11 +9,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from kernels.checks import Doubles, Floats, Tolerance, machine, randoms
-from kernels.quasi_newton import TwoLoop
+from kernels.quasi_newton import TwoLoop, halves
 from stylogram import _core
 
 NEAR = Tolerance(2e-5, "float32 vectors: roundings of 6e-8 that the inverse Hessian's condition number multiplies")
+HALVES = Tolerance(1e-4, "as NEAR, and where float32 is just beyond a tie a half is another one, 5e-4 away")
 Gradient = Callable[[Doubles], Doubles]
+
+
+@pytest.fixture(params=["float32", "float16"])
+def precision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def quadratic(d: int) -> Gradient:
@@ -28,7 +37,15 @@ def rosenbrock(x: Doubles) -> Doubles:
     return gradient
 
 
-def follow(gradient: Gradient, start: Doubles, history: int, steps: int, rate: float = 1.0) -> tuple[Floats, Doubles]:
+def follow(
+    gradient: Gradient,
+    start: Doubles,
+    history: int,
+    steps: int,
+    rate: float = 1.0,
+    precision: str = "float32",
+    curvature: float = 1e-10,
+) -> tuple[Floats, Doubles]:
     """Where the kernel and the float64 recursion end up, given the gradients where the kernel is.
 
     With its own gradients the recursion would go another way: the first step is short, and its y little more than the
@@ -36,7 +53,9 @@ def follow(gradient: Gradient, start: Doubles, history: int, steps: int, rate: f
     """
     x = start[None].astype(np.float32)
     wide = x[0].astype(np.float64)
-    kernel, right = _core.Lbfgs(1, start.size, history, learning_rate=rate), TwoLoop(history, rate)
+    kept = halves if precision == "float16" else np.copy
+    right = TwoLoop(history, rate, curvature, kept)
+    kernel = _core.Lbfgs(1, start.size, history, learning_rate=rate, curvature=curvature, precision=precision)
     for _ in range(steps):
         slope = gradient(x[0].astype(np.float64)).astype(np.float32)
         kernel.step(x, slope[None])
@@ -50,6 +69,59 @@ def follow(gradient: Gradient, start: Doubles, history: int, steps: int, rate: f
 def test_quadratic(d: int, history: int) -> None:
     got, expected = follow(quadratic(d), np.linspace(2, 3, d), history, 15)
     NEAR.check(got, expected)
+
+
+@pytest.mark.parametrize(("d", "history"), [(1, 3), (50, 5), (5000, 6), (70_001, 3)])
+@pytest.mark.usefixtures("level", "threads")
+def test_float16_is_the_recursion_on_rounded_pairs(d: int, history: int) -> None:
+    got, expected = follow(quadratic(d), np.linspace(2, 3, d), history, 15, precision="float16")
+    HALVES.check(got, expected)
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e12])
+@pytest.mark.usefixtures("level")
+def test_float16_has_no_largest_and_no_smallest_number(size: float) -> None:
+    """float16 by itself ends at 65504 and at 6e-8."""
+    gradients = size * tables(1, 15, 4500).astype(np.float64)[:, 0]
+    left = iter(gradients)
+    got, expected = follow(lambda _: next(left), np.zeros(4500), 4, 15, precision="float16", curvature=0)
+    HALVES.check(got, expected)
+
+
+@pytest.mark.usefixtures("level")
+def test_float16_within_a_block_from_large_to_small() -> None:
+    """Numbers 12 orders of magnitude apart, and a block of zeros."""
+    spread = np.geomspace(1e-6, 1e6, 4500)
+    spread[2048:4096] = 0
+    gradients = spread * tables(1, 15, 4500).astype(np.float64)[:, 0]
+    left = iter(gradients)
+    got, expected = follow(lambda _: next(left), np.zeros(4500), 4, 15, precision="float16")
+    HALVES.check(got, expected)
+
+
+def test_float16_is_not_the_recursion_on_pairs_as_they_are() -> None:
+    """The checks above can tell the two apart."""
+    gradients, x, right, wide = tables(1, 15, 4500), np.zeros((1, 4500), np.float32), TwoLoop(4), np.zeros(4500)
+    kernel = _core.Lbfgs(1, 4500, 4, precision="float16")
+    for gradient in gradients:
+        kernel.step(x, gradient)
+        wide = right.step(wide, gradient[0].astype(np.float64))
+    with pytest.raises(AssertionError):
+        HALVES.check(x[0], wide)
+    Tolerance(2e-3, "two roundings of 2^-12 a pair").check(x[0], wide)
+
+
+@pytest.mark.usefixtures("level")
+def test_a_pair_that_is_not_finite_is_rejected(precision: str) -> None:
+    """The difference of two gradients of 3e38 is infinite."""
+    kernel, x = _core.Lbfgs(1, 5000, 3, precision=precision), np.zeros((1, 5000), np.float32)
+    gradient = np.ones((1, 5000), np.float32)
+    gradient[0, 4321] = 3e38
+    kernel.step(x, gradient)
+    kernel.step(x, -gradient)
+    assert kernel.outcome == ["rejected"]
+    assert kernel.count[0] == 0
+    assert np.isfinite(x).all()
 
 
 @pytest.mark.parametrize("history", [2, 10])
@@ -81,7 +153,7 @@ def tables(n: int, steps: int, d: int, seed: int = 3) -> Floats:
     return gradients
 
 
-def run(gradients: Floats, history: int, **options: float) -> tuple[list[Floats], "_core.Lbfgs"]:
+def run(gradients: Floats, history: int, **options: float | str) -> tuple[list[Floats], "_core.Lbfgs"]:
     """x after every step, from ones."""
     steps, n, d = gradients.shape
     kernel, x, path = _core.Lbfgs(n, d, history, **options), np.ones((n, d), np.float32), []
@@ -142,32 +214,33 @@ def test_torch_on_a_quadratic() -> None:
 
 
 @pytest.mark.usefixtures("level", "threads")
-def test_a_batch_gives_what_each_picture_gets_alone() -> None:
+def test_a_batch_gives_what_each_picture_gets_alone(precision: str) -> None:
     gradients = tables(3, 20, 70_001)
     gradients[:, 1] *= 1e-9  # none of this picture's pairs has the curvature
-    together, kernel = run(gradients, 4)
+    together, kernel = run(gradients, 4, precision=precision)
     for n in range(3):
-        alone, one = run(gradients[:, n : n + 1].copy(), 4)
+        alone, one = run(gradients[:, n : n + 1].copy(), 4, precision=precision)
         assert all((a[0] == b[n]).all() for a, b in zip(alone, together, strict=True))
         assert one.count[0] == kernel.count[n]
     assert len(set(kernel.count.tolist())) > 1
 
 
 @pytest.mark.usefixtures("level")
-def test_same_bits_again_and_with_any_number_of_threads() -> None:
+def test_same_bits_again_and_with_any_number_of_threads(precision: str) -> None:
     gradients = tables(2, 10, 70_001)
-    first, _ = run(gradients, 3)
+    first, _ = run(gradients, 3, precision=precision)
     for threads in (1, 2, 3, 7):
         with machine(threads=threads):
-            assert all((a == b).all() for a, b in zip(run(gradients, 3)[0], first, strict=True))
+            again, _ = run(gradients, 3, precision=precision)
+            assert all((a == b).all() for a, b in zip(again, first, strict=True))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.usefixtures("level")
-def test_a_gradient_that_is_not_finite_changes_nothing(bad: float) -> None:
+def test_a_gradient_that_is_not_finite_changes_nothing(bad: float, precision: str) -> None:
     gradients = tables(2, 12, 5000)
-    expected, _ = run(gradients, 3)
-    kernel, x = _core.Lbfgs(2, 5000, 3), np.ones((2, 5000), np.float32)
+    expected, _ = run(gradients, 3, precision=precision)
+    kernel, x = _core.Lbfgs(2, 5000, 3, precision=precision), np.ones((2, 5000), np.float32)
     broken = gradients[0].copy()
     broken[:, 4321] = bad
     for i in range(12):
@@ -203,7 +276,7 @@ def test_the_first_step_is_one_over_the_l1_norm_at_most() -> None:
 class Valley:
     """Half of 10 x², for backtracking: a step of length 1 along -g goes ten times too far."""
 
-    def __init__(self, start: float, **options: float | bool) -> None:
+    def __init__(self, start: float, **options: float | str) -> None:
         self.x = np.full((1, 4), start, np.float32)
         self.kernel = _core.Lbfgs(1, 4, 3, backtrack=True, **options)
 
@@ -216,8 +289,8 @@ class Valley:
 
 
 @pytest.mark.usefixtures("level")
-def test_a_worse_value_halves_the_step_and_stores_no_pair() -> None:
-    valley = Valley(1.0, learning_rate=60.0)
+def test_a_worse_value_halves_the_step_and_stores_no_pair(precision: str) -> None:
+    valley = Valley(1.0, learning_rate=60.0, precision=precision)
     assert valley.step() == "first"  # by 60 / 40 along -10: from 1 to -14
     np.testing.assert_allclose(valley.x, -14)
     for expected in (-6.5, -2.75):
@@ -230,8 +303,8 @@ def test_a_worse_value_halves_the_step_and_stores_no_pair() -> None:
 
 
 @pytest.mark.usefixtures("level")
-def test_values_never_rise_with_backtracking() -> None:
-    valley = Valley(1.0, learning_rate=2.1)  # alone this diverges: |1 - 2.1| > 1
+def test_values_never_rise_with_backtracking(precision: str) -> None:
+    valley = Valley(1.0, learning_rate=2.1, precision=precision)  # alone this diverges: |1 - 2.1| > 1
     accepted = []
     for _ in range(60):
         value = valley.value()
@@ -244,8 +317,8 @@ def test_values_never_rise_with_backtracking() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 @pytest.mark.usefixtures("level")
-def test_after_ten_halvings_the_history_is_cleared(bad: float) -> None:
-    valley = Valley(1.0, learning_rate=0.1)
+def test_after_ten_halvings_the_history_is_cleared(bad: float, precision: str) -> None:
+    valley = Valley(1.0, learning_rate=0.1, precision=precision)
     for _ in range(4):
         valley.step()
     assert valley.kernel.count[0] == 3
@@ -275,6 +348,7 @@ def test_a_rise_within_the_tolerance_passes() -> None:
 def test_size_and_learning_rate_can_be_read() -> None:
     kernel = _core.Lbfgs(2, 1000, 5)
     assert kernel.nbytes == 2 * (5 + 1) * 2 * 1008 * 4
+    assert _core.Lbfgs(2, 1000, 5, precision="float16").nbytes == 2 * ((5 + 1) * 2 * 2 + 2 * 4) * 1008
     kernel.learning_rate = 0.25
     assert kernel.learning_rate == 0.25
     with pytest.raises(ValueError, match="learning_rate must be finite and > 0, got 0"):
@@ -288,10 +362,11 @@ def test_size_and_learning_rate_can_be_read() -> None:
         ((1, 5, 3), {"learning_rate": float("nan")}, "learning_rate must be finite and > 0, got nan"),
         ((1, 5, 3), {"curvature": -1.0}, "curvature must be finite and >= 0, got -1"),
         ((1, 5, 3), {"tolerance": float("inf")}, "tolerance must be finite and >= 0, got inf"),
+        ((1, 5, 3), {"precision": "float8"}, "precision must be float32 or float16, got 'float8'"),
     ],
 )
 def test_bad_options_are_one_clear_line(
-    arguments: tuple[int, int, int], options: dict[str, float], message: str
+    arguments: tuple[int, int, int], options: dict[str, float | str], message: str
 ) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         _core.Lbfgs(*arguments, **options)

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import memory
+from ..errors import Error
 from ..painting import STARTS
 from ..tasks.stylize import Options
+from .connection import one_line
 from .crew import Crew, Hand, Lost
 from .groups import Groups
 from .jobs import Job, anchored
@@ -52,10 +54,24 @@ class Cluster:
         self._running = 0  # jobs that workers have
 
     def run(self) -> None:
-        """Until every job has ended. What has come is written, whatever ends the run. Raises what Runner.run does."""
+        """Until every job has ended. What has come is written, whatever ends the run.
+
+        Raises what Runner.run does, and Error where a worker or the cluster says that it cannot go on.
+        """
+        try:
+            self._run()
+        except self._ray.exceptions.RayTaskError as problem:
+            if isinstance(problem.cause, Error):
+                raise Error(str(problem.cause)) from None
+            raise  # a mistake in the worker's own code, as it would be raised here
+        except self._ray.exceptions.RayError as problem:
+            raise Error(f"ray: {type(problem).__name__}: {one_line(problem)}") from problem
+
+    def _run(self) -> None:
         try:
             while (self._groups.left or self._running) and not self._sink.stopped.is_set():
                 self._crew.staff(self._groups.left + self._running)
+                self._tally.waiting(self._crew.waiting)
                 for hand in self._crew.idle():
                     self._hand_out(hand)
                 for hand, news in self._crew.news():

@@ -35,7 +35,7 @@ def connected(address: str) -> Iterator[Any]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, OSError, SystemExit) as problem:
-        raise Error(f"ray: no connection to {address}: {_one_line(problem)}; {_ACCEPTED}") from None
+        raise Error(f"ray: no connection to {address}: {one_line(problem)}; {_ACCEPTED}") from None
     try:
         yield ray
     finally:
@@ -74,10 +74,12 @@ def _knock(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
     except (OSError, OverflowError, UnicodeError) as problem:
-        raise Error(f"ray: nothing answers at {address}: {_one_line(problem)}; {_ACCEPTED}") from None
+        raise Error(f"ray: nothing answers at {address}: {one_line(problem)}; {_ACCEPTED}") from None
 
 
-def _one_line(problem: BaseException) -> str:
+def one_line(problem: BaseException) -> str:
+    """What an error says, at most 300 characters of it, without what Ray appends; its type if it says nothing."""
     if isinstance(problem, OSError) and problem.strerror:
         return problem.strerror
-    return " ".join(str(problem).split())[:300] or type(problem).__name__
+    said = str(problem).partition("\ntraceback: ")[0]
+    return " ".join(said.split())[:300] or type(problem).__name__

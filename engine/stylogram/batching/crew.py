@@ -14,7 +14,9 @@ from .worker import Hello, News, Worker
 NEWS = 0.5  # seconds between two of a worker
 LOOK = 2.0  # seconds between two looks at the nodes
 WAIT = 0.5  # seconds at most until Ctrl-C and a full disk are noticed
-PATIENCE = 300.0  # seconds that a cluster may be without a node for a worker
+SAY = 30.0  # seconds without a worker until it is said why
+PATIENCE = 300.0  # seconds that a cluster may be without a node for a worker, when it has lost them
+TO_COME = 900.0  # and when workers were asked for: nodes that come when they are asked for take their time
 IN_VAIN = 20  # workers, or five times the crew, that may be lost in a row with no job ended
 
 
@@ -54,6 +56,7 @@ class Hand:
     number: int
     actor: Any
     next: Any
+    cpus: int = 1
     hello: Hello | None = None
     jobs: dict[int, Job] = field(default_factory=dict)  # of its group, those that have not ended
     idle: bool = False
@@ -75,7 +78,10 @@ class Crew:
         self._started = self._vain = self._largest = 0
         self._looked = -LOOK
         self._bare_since: float | None = None
+        self._alone_since: float | None = None
         self._room = Room(1, 0, 0, 0)
+        #: why no worker has started, if none has for a while
+        self.waiting = ""
 
     @property
     def size(self) -> int:
@@ -89,25 +95,57 @@ class Crew:
         self._looked = time.monotonic()
         self._room = room(self._ray.nodes(), self._threads, self._gpu)
         count = min(self._asked or self._room.workers, wanted)
-        self._check_room(count)
+        self._check_room()
+        self._look_at_waiting()
+        starting = [hand for hand in self._hands if hand.hello is None]
+        too_many = starting[: max(len(self._hands) - count, 0)]  # a node has gone before they began
+        for hand in starting:
+            if hand in too_many or (self._room.workers and hand.cpus > self._room.cpus):
+                self._end(hand)
         while len(self._hands) < count:
             self._hands.append(self._start())
         self._largest = max(self._largest, len(self._hands))
-        for hand in [hand for hand in self._hands if hand.hello is None][: max(len(self._hands) - count, 0)]:
-            self._end(hand)  # its node has gone before it began
 
-    def _check_room(self, count: int) -> None:
-        """Without a node left, others are waited for; without one from the beginning, not."""
-        if count or self._hands:
+    def _check_room(self) -> None:
+        """Raises Error without a node, unless one may come: workers were asked for, or there were nodes before."""
+        if self._room.workers or any(hand.hello for hand in self._hands):
             self._bare_since = None
             return
         now = time.monotonic()
         self._bare_since = self._bare_since or now
-        if not self._largest or now - self._bare_since > PATIENCE:
-            what = "GPU" if self._gpu else "processor"
-            raise Error(
-                f"ray: the cluster has no {what} for a worker; accepted: --workers N, for nodes that are to come"
-            )
+        if now - self._bare_since > self._patience:
+            had = f", and had none for {self._patience:g} s" if self._patience > 0 else ""
+            accepted = "a cluster that has" if self._asked else "--workers N, for nodes that are to come"
+            raise Error(f"ray: the cluster has no {self._what} for a worker{had}; accepted: {accepted}")
+
+    def _look_at_waiting(self) -> None:
+        """Say why, if no worker has started for a while."""
+        now = time.monotonic()
+        if not self._hands or any(hand.hello for hand in self._hands):
+            self._alone_since, self.waiting = None, ""
+            return
+        self._alone_since = self._alone_since or now
+        if now - self._alone_since <= SAY:
+            return
+        if not self._room.workers:
+            until = f"a node is waited for, {self._patience:g} s at most"
+            self.waiting = f"the cluster has no {self._what} for a worker; {until}"
+            return
+        key, takes = ("GPU", 1) if self._gpu else ("CPU", self._hands[0].cpus)
+        free, whole = (have().get(key, 0) for have in (self._ray.available_resources, self._ray.cluster_resources))
+        all_ = f"{takes} of the cluster's {whole:g} {self._what}s"
+        self.waiting = f"no worker has started: each takes {all_}, {free:g} of them free"
+
+    @property
+    def _patience(self) -> float:
+        """Seconds that may pass without a node."""
+        if self._asked:
+            return TO_COME
+        return PATIENCE if self._largest else -1.0
+
+    @property
+    def _what(self) -> str:
+        return "GPU" if self._gpu else "processor"
 
     def idle(self) -> list[Hand]:
         """Workers that wait for a group."""
@@ -168,7 +206,7 @@ class Crew:
         resources = {"num_cpus": self._room.cpus, "num_gpus": self._room.gpus}
         made = self._ray.remote(Worker).options(max_restarts=0, **resources)
         actor = made.remote(self._room.cpus, max(self._room.most, 1), NEWS)
-        return Hand(self._started, actor, actor.hello.remote())
+        return Hand(self._started, actor, actor.hello.remote(), self._room.cpus)
 
     def _lose(self, hand: Hand, problem: Any) -> Lost:
         if getattr(problem, "actor_init_failed", False):

@@ -25,6 +25,7 @@ class Ledger:
 
     def __init__(self, outputs: Outputs) -> None:
         self.outputs = outputs
+        self._published, self._unpublished = 0.0, False
         outputs.prepare()
         self._path: Path = outputs.ledger
         try:
@@ -65,7 +66,12 @@ class Ledger:
             raise Error(f"{self._path} cannot be written: {reason(problem)}") from problem
         if error is None:
             self._done[job.output] = job.digest
-        if time.monotonic() - self._published >= EVERY:
+        self._unpublished = True
+        self.copy()
+
+    def copy(self) -> None:
+        """Copy what is new to the URL, if the last time is EVERY seconds ago."""
+        if self._unpublished and time.monotonic() - self._published >= EVERY:
             with suppress(Error):  # a connection that is away for a moment; what matters is here
                 self._publish()
 
@@ -78,6 +84,7 @@ class Ledger:
     def _publish(self) -> None:
         self._published = time.monotonic()
         self.outputs.publish()
+        self._unpublished = False
 
     def _take_over(self, published: bytes) -> None:
         """Add the lines that another machine has written."""

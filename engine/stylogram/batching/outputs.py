@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -69,7 +70,7 @@ class Directory:
             raise Error(f"{self.ledger} cannot be written: {reason(problem)}; accepted: a writable directory") from None
 
     def has(self, output: str) -> bool:
-        return (self._path / output).is_file()
+        return os.path.isfile(self._path / output)  # Path.is_file() raises where a path is too long or not to be seen
 
     def save(self, output: str, data: bytes) -> None:
         path = Path(self._root, output)
@@ -90,21 +91,28 @@ class Directory:
             names.setdefault(folder, set()).add(name[:40])
         for folder, own in names.items():
             where = self._path / folder
-            for found in os.listdir(where) if where.is_dir() else ():
-                match = _HIDDEN.fullmatch(found)
-                if match and match[1] in own:
-                    (where / found).unlink(missing_ok=True)
+            with suppress(OSError):  # there is no such folder; if it cannot be written to, its jobs will say so
+                for found in os.listdir(where):
+                    match = _HIDDEN.fullmatch(found)
+                    if match and match[1] in own:
+                        (where / found).unlink(missing_ok=True)
 
     def read_by(self, job: Job) -> bool:
         output = self._path / job.output
-        inputs = (Path(path) for path in (job.content, *job.styles))
-        return output.exists() and any(path.exists() and output.samefile(path) for path in inputs)
+        return any(_same(output, path) for path in (job.content, *job.styles))
 
     def earlier(self) -> bytes:
         return b""  # the ledger is in the directory already
 
     def publish(self) -> None:
         """It is."""
+
+
+def _same(path: Path, other: str) -> bool:
+    """Whether both are there, and one file."""
+    with suppress(OSError):
+        return os.path.samefile(path, other)
+    return False
 
 
 _HIDDEN = re.compile(r"\.(.{1,40})\.[0-9a-f]{12}", re.DOTALL)  # files.atomic's

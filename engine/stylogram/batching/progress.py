@@ -12,6 +12,7 @@ from .writer import Ended
 class Progress:
     """`total` jobs, of which `kept` were done before; `done` and `failed` in this run; `running` the work that is done
     on the others, in pictures. `seconds` since it started. `ended` is the job that was just written, if one was.
+    `waiting`: why no worker of a cluster has started yet, if none has for a while.
     """
 
     total: int
@@ -21,6 +22,7 @@ class Progress:
     running: float
     seconds: float
     ended: Ended | None = None
+    waiting: str = ""
 
     @property
     def an_hour(self) -> float:
@@ -45,6 +47,7 @@ class Tally:
         self.done = 0
         self._total, self.kept, self._callback = total, kept, callback
         self._running: dict[int, float] = {}
+        self._waiting = ""
         self._started = time.perf_counter()
         self._lock = threading.RLock()
 
@@ -57,6 +60,13 @@ class Tally:
         with self._lock:
             self._running[slot] = pictures
             self._tell(None)
+
+    def waiting(self, why: str) -> None:
+        """Why nobody works at present; "" when somebody does."""
+        with self._lock:
+            if why != self._waiting:
+                self._waiting = why
+                self._tell(None)
 
     def group_ended(self) -> None:
         """All parts have: their pictures count when they are written."""
@@ -74,7 +84,5 @@ class Tally:
 
     def _tell(self, ended: Ended | None) -> None:
         if self._callback is not None:
-            running = sum(self._running.values())
-            self._callback(
-                Progress(self._total, self.kept, self.done, len(self.failures), running, self.seconds, ended)
-            )
+            counts = (self._total, self.kept, self.done, len(self.failures), sum(self._running.values()))
+            self._callback(Progress(*counts, self.seconds, ended, self._waiting))

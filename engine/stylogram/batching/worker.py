@@ -18,11 +18,12 @@ from stylogram_export.network import Network
 from .. import __version__, memory
 from ..errors import Error
 from ..tasks.stylize import Options
+from .connection import one_line
 from .jobs import Job
 from .progress import Progress, Tally
 from .runner import Runner
 from .shared import Shared
-from .writer import Ended
+from .writer import Ended, unwritten
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,23 @@ class _Sent(Shared):
         self.sent: dict[str, Any] = {}
 
     def network(self, options: Options, pooling: str | None) -> Network:
-        import ray
-
         key = self.network_key(options, pooling)
-        network: Network = self._networks.get(key, lambda: ray.get(self.sent[str(options.network)]))
-        return network
+        return self._networks.get(key, lambda: _fetched(self.sent[str(options.network)]))
+
+
+def _fetched(reference: Any) -> Network:
+    """Raises Error: the connection to who has it is gone, or this node cannot read it."""
+    import ray
+
+    try:
+        network: Network = ray.get(reference)
+    except Exception as problem:  # of Ray, or of what it has to import here
+        raise Error(f"ray: the network did not reach {_name()}: {one_line(problem)}") from problem
+    return network
+
+
+def _name() -> str:
+    return f"{socket.gethostname()}/{os.getpid()}"
 
 
 class _Events:
@@ -113,11 +126,16 @@ class Worker:
         import ray
 
         node = ray.get_runtime_context().get_node_id()
-        return Hello(__version__, f"{socket.gethostname()}/{os.getpid()}", node, os.getpid())
+        return Hello(__version__, _name(), node, os.getpid())
 
     def paint(self, jobs: Sequence[Job], networks: dict[str, Any], batch: int | None) -> Iterator[News]:
-        """Paint a group; `networks` are references to those that its options name. News as they come."""
+        """Paint a group; `networks` are references to those that its options name. News as they come.
+
+        Raises Error where a network does not come.
+        """
         self._shared.sent = networks
+        for job in jobs:
+            self._shared.network(job.options, job.options.recipe().pooling)
         own = {"threads": self._threads}
         jobs = [replace(job, options=job.options.model_copy(update=own)) for job in jobs]
         events = _Events(self._every)
@@ -144,4 +162,4 @@ def _made(ended: Ended, number: int) -> Made:
     try:
         return Made(number, ended.encoded(), ended.loss, ended.seconds, ended.error)
     except (Error, MemoryError) as problem:  # a size that the format cannot hold, or no memory for it
-        return Made(number, None, None, ended.seconds, str(problem) or "not enough memory to encode it")
+        return Made(number, None, None, ended.seconds, unwritten(problem))

@@ -14,6 +14,7 @@ from ..result import Result
 from .jobs import Job
 from .ledger import Ledger
 
+IDLE = 1.0  # seconds until the ledger may be copied when nothing comes
 # What stops a batch: the next output would meet it too.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
@@ -85,21 +86,34 @@ class Writer:
 
     def _work(self) -> None:
         try:
-            while (ended := self._queue.get()) is not None:
+            while (ended := self._next()) is not None:
                 self._end(ended)
         except BaseException as problem:  # handed to the thread that waits for it
             self.problem = problem
             self.stopped.set()
+
+    def _next(self) -> Ended | None:
+        """The next that ended; None when no more comes."""
+        while True:
+            try:
+                return self._queue.get(timeout=IDLE)
+            except queue.Empty:
+                self._ledger.copy()
 
     def _end(self, ended: Ended) -> None:
         try:
             data = ended.encoded()
             if data is not None:
                 self._ledger.outputs.save(ended.job.output, data)
-        except Error as problem:
-            cause = problem.__cause__
+        except (Error, MemoryError, OSError) as problem:
+            cause = problem.__cause__ if isinstance(problem, Error) else problem
             if isinstance(cause, OSError) and cause.errno in FULL:
                 raise
-            ended = replace(ended, result=None, loss=None, error=str(problem), data=None)
+            ended = replace(ended, result=None, loss=None, error=unwritten(problem), data=None)
         self._ledger.add(ended.job, ended.loss, ended.seconds, ended.error, ended.worker)
         self._told(ended)
+
+
+def unwritten(problem: BaseException) -> str:
+    """Why a picture's file could not be made."""
+    return "not enough memory to encode it" if isinstance(problem, MemoryError) else str(problem)

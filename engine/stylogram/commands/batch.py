@@ -51,6 +51,8 @@ class _Screen:
         self._last: batching.Progress | None = None
 
     def look(self, progress: batching.Progress) -> None:
+        if progress.waiting and not (self._last and self._last.waiting):
+            self.console.print(f"waiting: {progress.waiting}", markup=False)
         self._last = progress
         ended = progress.kept + progress.done + progress.failed
         left = f", {_time(progress.left)} left" if progress.left is not None else ""

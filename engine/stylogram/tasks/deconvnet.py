@@ -31,7 +31,6 @@ from ..maxima import (
     Top,
     check_finite,
     digest,
-    piece,
     scanned,
     side_by_side,
     square_size,
@@ -190,7 +189,7 @@ class _Work:
         length = self.options.batch
         tensors = {layer.name: layer.tensor for layer in self.layers}
         workers, threads = side_by_side(self.look.threads)
-        shape = (piece(length), 3, self.size, self.size)
+        shape = (1, 3, self.size, self.size)
         network = LayerPass(self.look.network, tensors, shape, threads, self.options.convolution)
         claimed, saved = False, time.monotonic()
         try:

@@ -89,9 +89,7 @@ class Options(RunOptions):
 
     def settings(self) -> Settings:
         """The optimiser's."""
-        given = {"name": self.optimizer, "learning_rate": self.learning_rate, "history": self.history}
-        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return Settings(**chosen)
+        return Settings(**self.of_optimiser())
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _refuse(options: Options, names: Sequence[str], why: str) -> None:
 
 def _refuse_optimiser(options: Options) -> None:
     """Only a descent on pixels takes another."""
-    if options.preset != "pixels" and (options.optimizer or options.history is not None):
+    if options.preset != "pixels" and options.of_optimiser().keys() - {"learning_rate"}:
         raise Error(f"preset: {options.preset} has an optimiser of its own; pixels takes others, and a history")
 
 

@@ -104,7 +104,7 @@ class Options(RunOptions):
     scratch: Annotated[Path | None, AfterValidator(_directory)] = Field(
         None,
         title="DIR",
-        description="with --tile: keep the content's features in files below this directory",
+        description="keep L-BFGS's history, and with --tile the content's features, in files below this directory",
     )
     mask: tuple[tuple[str | Path | np.ndarray, str | Path | np.ndarray], ...] = Field(
         (),
@@ -122,13 +122,9 @@ class Options(RunOptions):
         over["iterations"] = recipe.iterations_of(self.scales or recipe.scales(over), self.iterations)
         if self.margin is None and len(over["iterations"]) == 1:
             over["margin"] = 0
-        settings: dict[str, Any] = {
-            "name": self.optimizer,
-            "learning_rate": self.learning_rate,
-            "history": self.history,
-            "precondition": self.precondition,
-        }
-        chosen = {name: value for name, value in settings.items() if value is not None}
+        chosen = self.of_optimiser() | {"scratch": self.scratch}
+        if self.precondition is not None:
+            chosen["precondition"] = self.precondition
         if self.optimizer not in (None, recipe.optimiser.name):  # another optimiser's rate and decay mean nothing here
             chosen = {"learning_rate": None, "decay": 1.0, "precondition": 1.0, **chosen}
         if recipe.clamp and (self.precondition or 1) > 1:

@@ -131,9 +131,7 @@ class Options(RunOptions):
             if self.margin:
                 raise Error(f"margin: a picture that tiles has no edge: 0 is accepted with tileable, got {self.margin}")
             over["margin"] = 0
-        given = {"name": self.optimizer, "learning_rate": self.learning_rate, "history": self.history}
-        settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        return replace(recipe, **over, optimiser=replace(recipe.optimiser, **settings))
+        return replace(recipe, **over, optimiser=replace(recipe.optimiser, **self.of_optimiser()))
 
 
 def texture(source: Picture, *, callback: Callback | None = None, **options: Any) -> Result:
