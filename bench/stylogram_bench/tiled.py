@@ -10,7 +10,6 @@ and as in stylogram_bench.compare weights are random and losses the same.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -142,12 +141,6 @@ def compared(size: Size, tiles: list[int], rounds: int, threads: int) -> list[di
     return rows
 
 
-def _outside() -> float:
-    """Seconds of processor time of others than this process and its children."""
-    own = os.times()
-    return others() - own.children_user - own.children_system
-
-
 def _error(whole: Array, tiled: Array) -> float:
     return float(np.linalg.norm(tiled - whole) / np.linalg.norm(whole))
 
@@ -182,7 +175,7 @@ def main(
     **given: Any,
 ) -> None:
     """Measure tiles against whole pictures, or one large picture alone."""
-    before, started = _outside(), time.perf_counter()
+    before, started = others(), time.perf_counter()
     record: dict[str, Any] = {"network": network or "VGG-19 to conv5_1, random weights", "threads": threads}
     if single:
         side = int(tile) if tile.isdecimal() else tile
@@ -193,7 +186,7 @@ def main(
         sides = [int(one) for one in tiles.split(",")]
         record["rows"] = [row for size in _sizes(sizes) for row in compared(size, sides, rounds, threads)]
     # Processors' worth of other work meanwhile: seconds mean little beside much of it, memory is the same.
-    record["others"] = (_outside() - before) / (time.perf_counter() - started)
+    record["others"] = (others() - before) / (time.perf_counter() - started)
     print(json.dumps(record))
     if output:
         write(Path(output), record)

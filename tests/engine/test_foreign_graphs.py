@@ -17,7 +17,7 @@ from stylogram_export.preprocess import PREPROCESS
 
 from engine import nets
 
-NAMES = ["bvlc_alexnet", "squeezenet", "vgg19", "zfnet512"]
+NAMES = ["bvlc_alexnet", "squeezenet", "zfnet512"]
 IMAGE = nets.blocks(64, 64, 1, cell=8)
 ONE_SIZE = 224  # of the pictures that these graphs take as far as their classes
 

@@ -45,7 +45,7 @@ def test_float16_descends_as_float32_does(pair, history, start):
 @pytest.mark.parametrize("module", [stylize, texture, reconstruct])
 def test_every_task_that_has_lbfgs_takes_it(module):
     options = module.Options(history_precision="float16")
-    settings = options.recipe(256).optimiser if module is texture else None
+    settings = options.recipe((256, 256)).optimiser if module is texture else None
     settings = settings or (options.recipe().optimiser if module is stylize else options.settings())
     assert settings.history_precision == "float16"
     assert module.Options().history_precision is None

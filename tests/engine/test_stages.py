@@ -53,14 +53,13 @@ def test_a_vgg(taps, pooling, convolution, monkeypatch):
     compare(folded(nets.narrow(pooling=pooling), taps), taps, (2, 3, 37, 51), convolution)
 
 
-@pytest.mark.parametrize("convolution", ["direct", "winograd"])
-def test_the_default_network(convolution):
+def test_the_default_network():
     network = zoo.resolve("seednet")
     taps = [network.layers.tensor(name) for name in network.layers.style]
-    compare(folded(network, taps), taps, (1, 3, 70, 64), convolution)
+    compare(folded(network, taps), taps, (1, 3, 70, 64), "winograd")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("squeezenet", "Concat"), ("inception_v1", "Concat"), ("resnet50", "Relu")])
+@pytest.mark.parametrize(("name", "kind"), [("squeezenet", "Concat"), ("resnet50", "Relu")])
 def test_networks_with_branches(name, kind):
     model = prepare(with_weights(light(name)))
     found = [node.output[0] for node in model.graph.node if node.op_type == kind][:6]

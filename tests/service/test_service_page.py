@@ -140,7 +140,7 @@ def test_the_picture_changes_while_it_forms_and_cancelling_keeps_it(page):
     assert float(page.by("progress").get_attribute("value")) > float(at)
     page.by("cancel").click()
     until(lambda: page.said().startswith("Cancelled, 160 × 120 pixels"), 5)
-    assert page.by("download").is_displayed()
+    until(lambda: page.by("download").is_displayed())
     assert page.shown() == [120, 160]
     assert not page.by("cancel").is_displayed()
 
