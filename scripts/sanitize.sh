@@ -15,7 +15,7 @@ export TSAN_OPTIONS=suppressions=$PWD/tests/cpp/thread.supp:halt_on_error=0:exit
 for kind in "${kinds[@]}"; do
   case $kind in
     address) flags="-fsanitize=address,undefined -fno-sanitize-recover=undefined" ;;
-    thread) flags="-fsanitize=thread" ;;
+    thread) flags="-fsanitize=thread -Wno-tsan" ;; # a fence, which it does not model, beside locks, which it does
     *)
       echo "address or thread is accepted, got $kind" >&2
       exit 2
