@@ -98,6 +98,15 @@ class Total:
         yield
         self.seconds[part] += time.perf_counter() - started
 
+    def _due(self, below: Iterator[tuple[str, ...]]) -> Iterator[str]:
+        """The taps of a network's descend(), each when it is due; what is computed between them is backward's time."""
+        while True:
+            with self.timed("backward"):
+                due = next(below, None)
+            if due is None:
+                return
+            yield from due
+
     def _finish(self) -> None:
         """Add the terms on the pictures, and sum up."""
         first = len(self.names) - len(self._pictures)
@@ -142,15 +151,9 @@ class Objective(Total):
         with self.timed("forward"):
             self.network.forward()
         self.values[:] = 0
-        below = self.network.descend()
-        while True:
-            with self.timed("backward"):
-                due = next(below, None)
-            if due is None:
-                break
+        for tap in self._due(self.network.descend()):
             with self.timed("losses"):
-                for tap in due:
-                    self._add_feature_terms(tap)
+                self._add_feature_terms(tap)
         with self.timed("losses"):
             self._finish()
 

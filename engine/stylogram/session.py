@@ -223,7 +223,24 @@ def _all_ours(derivative: Derivative) -> bool:
     return not convolves(derivative.forward) and not convolves(derivative.backward)
 
 
-class FeaturePass:
+class ForwardPass:
+    """The forward half of a pass."""
+
+    features: dict[str, Array]
+    _forward: list[Bound]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """(N,C,h,w) of each tap."""
+        return {tap: array.shape for tap, array in self.features.items()}
+
+    def forward(self) -> None:
+        """picture -> features."""
+        for part in self._forward:
+            part.run()
+
+
+class FeaturePass(ForwardPass):
     """Features of N pictures at some taps, and the gradient on the pictures from gradients at all taps at once.
 
     `picture` (N,3,H,W) is what forward() reads; `features[tap]` (N,C,h,w) what it writes; `gradients[tap]`, of the same
@@ -261,16 +278,6 @@ class FeaturePass:
         give_back()
         if largest:
             reserve(largest)
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """(N,C,h,w) of each tap."""
-        return {tap: array.shape for tap, array in self.features.items()}
-
-    def forward(self) -> None:
-        """picture -> features."""
-        for part in self._forward:
-            part.run()
 
     def descend(self) -> Iterator[tuple[str, ...]]:
         """backward() in the words of stages.StagedPass: all taps are due at once."""

@@ -14,6 +14,7 @@ from .session import (
     Array,
     Bound,
     Buffer,
+    ForwardPass,
     Shape,
     aligned,
     convolves,
@@ -114,7 +115,7 @@ def pass_bytes(
     return block + 2 * 4 * math.prod(shape) + BLOCKS * largest, sum(lives[tap].size for tap in taps)
 
 
-class StagedPass:
+class StagedPass(ForwardPass):
     """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps, tap by tap.
 
     `picture` (N,3,H,W) is what forward() reads and `features[tap]` (N,C,h,w) what it writes. Then
@@ -158,16 +159,6 @@ class StagedPass:
         give_back()
         if largest:
             reserve(largest)
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """(N,C,h,w) of each tap."""
-        return {tap: array.shape for tap, array in self.features.items()}
-
-    def forward(self) -> None:
-        """picture -> features."""
-        for part in self._forward:
-            part.run()
 
     def descend(self) -> Iterator[tuple[str, ...]]:
         """The taps whose gradients are due, and what follows from these once they are written, by turns.

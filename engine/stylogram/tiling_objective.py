@@ -106,15 +106,9 @@ class TiledObjective(Total):
         for tile in reversed(tiles):
             if tile is not tiles[-1]:
                 self._forward(tile)
-            below = self.network.descend(tile)
-            while True:
-                with self.timed("backward"):
-                    due = next(below, None)
-                if due is None:
-                    break
+            for tap in self._due(self.network.descend(tile)):
                 with self.timed("losses"):
-                    for tap in due:
-                        self._spread(tile, tap)
+                    self._spread(tile, tap)
         with self.timed("losses"):
             self._finish()
 

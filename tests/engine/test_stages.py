@@ -40,7 +40,6 @@ def compare(model, taps, shape, convolution, most=0.0):
         assert sorted(seen) == sorted(taps)
         assert np.abs(whole.gradient).max() > 0
         assert np.abs(made.gradient - whole.gradient).max() <= most * np.abs(whole.gradient).max()
-    return made, whole
 
 
 @pytest.mark.parametrize("convolution", ["direct", "winograd"])
