@@ -222,8 +222,9 @@ void by_filters(const Plan& plan) {
 
 void convolve(const Convolution& convolution, const ForEach& for_each) {
   const Plan plan{convolution, for_each};
-  if (convolution.in_channels * convolution.out_channels < kLarge) return by_tiles(plan);
-  by_filters(plan);
+  const bool large = convolution.in_channels * convolution.out_channels >= kLarge;
+  if (large || plan.tiles <= kMost) return by_filters(plan);
+  by_tiles(plan);
 }
 
 }  // namespace stylogram::winograd

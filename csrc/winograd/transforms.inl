@@ -184,6 +184,7 @@ STYLOGRAM_TARGET static void input(const Channel& c, const Segment& s, const Tra
 }
 
 STYLOGRAM_TARGET static void weights(const float* g, std::int64_t depth, int rows, float* out, std::int64_t stride) {
+  constexpr std::int64_t kAhead = 4;  // channels: nine strands with gaps are more than the processor foresees
   const Mask mask = lanes(0, rows);
   for (std::int64_t c = 0; c < depth; ++c, g += kFilters, out += rows) {
     Six columns[3];
@@ -191,6 +192,12 @@ STYLOGRAM_TARGET static void weights(const float* g, std::int64_t depth, int row
     for (int j = 0; j < 3; ++j) {
       const float* tap = g + j * depth * kFilters;
       const std::int64_t row = 3 * depth * kFilters;
+#pragma GCC unroll 3
+      for (int i = 0; i < 3; ++i) {
+        const float* later = tap + i * row + kAhead * kFilters;
+        look_ahead(later);
+        look_ahead(later + rows - 1);
+      }
       columns[j] = filter_at_points(load(tap, mask), load(tap + row, mask), load(tap + 2 * row, mask));
     }
 #pragma GCC unroll 6

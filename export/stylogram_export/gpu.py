@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from .backward import Derivative
 from .errors import Error
 from .graph import attributes, dims, fresh, inferred, names, rebuild
-from .winograd import STEEP
+from .pooling import mask_of
 
 
 def portable(pair: Derivative, indices: bool = True) -> Derivative:
@@ -42,7 +42,7 @@ class _Rewrite:
 
     def model(self) -> onnx.ModelProto:
         graph = self._model.graph
-        masks = {node.output[0]: node.input[0] for node in graph.node if _is_mask(node)}
+        masks = {node.output[0]: node.input[0] for node in graph.node if mask_of(node)}
         for node in graph.node:
             if node.output[0] in masks:
                 continue
@@ -150,13 +150,6 @@ def _without_indices(node: onnx.NodeProto) -> onnx.NodeProto:
     if node.op_type != "MaxPool" or len(node.output) == 1:
         return node
     return helper.make_node("MaxPool", list(node.input), [node.output[0]], node.name, **attributes(node))
-
-
-def _is_mask(node: onnx.NodeProto) -> bool:
-    if node.op_type != "HardSigmoid":
-        return False
-    stated = attributes(node)
-    return bool(stated.get("alpha", 0.2) >= STEEP and stated.get("beta", 0.5) == 0)
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

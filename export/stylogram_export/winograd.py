@@ -21,12 +21,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .backward import Derivative
+from .domain import DOMAIN, VERSION
 from .graph import Array, array, attributes, constants, dims, fresh, inferred, names, needed, rebuild
+from .pooling import mask_of, rewrite_pools
 
-DOMAIN, VERSION = "stylogram", 1
 OP = "WinogradConv"
 BLOCK = 64  # filters whose weights stand together, as the kernel wants them
-STEEP = 1e38  # HardSigmoid with at least this slope, and no offset, is the mask of a ReLU
 
 
 def rewrite(derivative: Derivative) -> Derivative:
@@ -259,11 +259,7 @@ class _Backward(_Rewriting):
 
     def _positive(self, name: str) -> str:
         """The tensor whose positive places the mask `name` shows; "" if it is none."""
-        node = self.makers.get(name)
-        if node is None or node.op_type != "HardSigmoid":
-            return ""
-        stated = attributes(node)
-        return node.input[0] if stated.get("alpha", 0.2) >= STEEP and stated.get("beta", 0.5) == 0 else ""
+        return mask_of(self.makers.get(name))
 
     def _masked(self, conv: _Convolution) -> None:
         product = self.made_by(conv.x, "Mul")
@@ -334,7 +330,8 @@ class _Backward(_Rewriting):
         """The graph; it reads the places of maxima, and no more what they replace."""
         replaced = {conv.source.output[0]: conv for conv in self.convolutions}
         nodes = [self.node(replaced[n.output[0]]) if n.output[0] in replaced else n for n in self.nodes]
-        made = self.build(nodes, self.outputs)
+        nodes, _ = needed(nodes, self.outputs)
+        made = self.build(rewrite_pools(nodes, self.outputs, self._types), self.outputs)
         for conv in self.convolutions:
             if conv.places:
                 shape = self._pooled_shape(conv)

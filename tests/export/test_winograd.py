@@ -78,7 +78,7 @@ def test_the_rules_of_the_deconvnet_are_taken_up(relu: str) -> None:
 def test_with_open_sizes_pools_are_not_spread() -> None:
     made = rewrite(pair(shape=(1, 3, None, None)))
     assert ops(made.forward) == {f"{DOMAIN}.{OP}": 5}
-    assert ops(made.backward)["MaxUnpool"] == 2
+    assert ops(made.backward)[f"{DOMAIN}.MaxPoolGradient"] == 2
     assert all(attributes(n)["spread"] == "none" for n in made.backward.graph.node if n.op_type == OP)
 
 
