@@ -4,13 +4,15 @@
 #include <mutex>
 
 #include "ort/max_pool_gradient.h"
+#include "ort/pointwise_conv.h"
 #include "ort/winograd_conv.h"
 
 namespace stylogram::ort {
 namespace {
 
 OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
-  static const OrtCustomOp ops[] = {described<WinogradConv>(), described<MaxPoolGradient>()};
+  static const OrtCustomOp ops[] = {described<WinogradConv>(), described<PointwiseConv>(),
+                                    described<MaxPoolGradient>()};
   static std::mutex mutex;
   static OrtCustomOpDomain* domain = nullptr;  // for the process: sessions that use it may outlive any scope
   const std::lock_guard<std::mutex> lock(mutex);

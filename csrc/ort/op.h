@@ -90,6 +90,15 @@ class Node {
     return static_cast<const T*>(found);
   }
 
+  // The data of an input that has to be of this shape; null where it is absent.
+  template <class T>
+  const T* shaped(OrtKernelContext* context, std::size_t index, const char* name, const Shape& expected) const {
+    const T* values = data<T>(context, index);
+    check(values == nullptr || shape(input(context, index)) == expected, name_, name,
+          " does not have the shape that the others ask for");
+    return values;
+  }
+
   // Null where the node has no such output.
   template <class T>
   T* made(OrtKernelContext* context, std::size_t index, const Shape& dims) const {

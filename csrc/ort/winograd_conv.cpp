@@ -33,15 +33,6 @@ WinogradConv::WinogradConv(const OrtApi& api, const OrtKernelInfo* info)
   for (const std::int64_t pad : pads_) check(pad >= 0, kName, "pads must not be negative, got ", pad);
 }
 
-// The data of an input that has to be of this shape; null where it is absent.
-template <class T>
-const T* WinogradConv::shaped(OrtKernelContext* context, Input index, const char* name, const Shape& expected) const {
-  const T* values = data<T>(context, index);
-  check(values == nullptr || shape(input(context, index)) == expected, kName, name,
-        " does not have the shape that x, weights and size ask for");
-  return values;
-}
-
 void WinogradConv::run(OrtKernelContext* context) const {
   using winograd::Pool;
   using winograd::Spread;
@@ -81,9 +72,8 @@ void WinogradConv::run(OrtKernelContext* context) const {
   if (pool_ != Pool::none) conv.output.pooled = made<float>(context, kPooled, pooled);
   if (pool_ == Pool::max) conv.output.where = made<std::uint8_t>(context, kPooledWhere, pooled);
   if (x[0] == 0) return;
-  winograd::convolve(conv, [&](std::int64_t parts, const std::function<void(std::int64_t)>& part) {
-    for_each(context, parts, part);
-  });
+  winograd::convolve(
+      conv, [&](std::int64_t parts, const std::function<void(std::int64_t)>& part) { for_each(context, parts, part); });
 }
 
 }  // namespace stylogram::ort

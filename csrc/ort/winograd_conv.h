@@ -26,9 +26,6 @@ class WinogradConv : public Node {
   void run(OrtKernelContext* context) const;
 
  private:
-  template <class T>
-  const T* shaped(OrtKernelContext* context, Input index, const char* name, const Shape& expected) const;
-
   std::array<std::int64_t, 4> pads_;  // top, left, bottom, right
   std::array<std::int64_t, 2> size_;  // of the input once it is spread; not read if it is not
   std::int64_t filters_;

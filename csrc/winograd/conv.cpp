@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "gemm/micro.h"
-#include "winograd/workspace.h"
 
 namespace stylogram::winograd {
 namespace {

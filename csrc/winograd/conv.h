@@ -8,9 +8,9 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include "winograd/kernels.h"
+#include "workspace.h"
 
 namespace stylogram::winograd {
 
@@ -23,9 +23,6 @@ struct Convolution {
   const float* weights;    // (blocks, 3, 3, in_channels, kFilters): blocks of filters, the last filled with zeros
   const float* bias;       // (out_channels), may be null
 };
-
-/// Calls its second argument with 0 ... parts - 1, in any order and on any threads, and returns when all are done.
-using ForEach = std::function<void(std::int64_t parts, const std::function<void(std::int64_t)>& part)>;
 
 /// Computes it. Every output is the same to the bit for any number of threads, and in any batch.
 void convolve(const Convolution& convolution, const ForEach& for_each);

@@ -20,6 +20,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from stylogram_export import Derivative, differentiate, winograd
+from stylogram_export.domain import DOMAIN
 from stylogram_export.graph import cut
 from stylogram_export.specialise import specialise
 from stylogram_export.split import split
@@ -123,7 +124,7 @@ def open_session(model: onnx.ModelProto, threads: int = 0) -> onnxruntime.Infere
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
     # Between two runs the processors belong to our kernels, not to a pool that spins.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    if any(opset.domain == winograd.DOMAIN for opset in model.opset_import):
+    if any(opset.domain == DOMAIN for opset in model.opset_import):
         options.register_custom_ops_library(_core.__file__)
     providers = ["CPUExecutionProvider"]
     with flushing():

@@ -1,19 +1,24 @@
-"""3x3 convolutions at stride 1 as `stylogram.WinogradConv`, the op that the engine's library adds to ONNX Runtime.
+"""Convolutions at stride 1 as ops that the engine's library adds to ONNX Runtime.
+
+3x3: `stylogram.WinogradConv`. 1x1: `stylogram.PointwiseConv`, in a gradient, and where a network ends or is tapped:
+ONNX Runtime's own have a layout of their own, and copies to and from it.
 
 `differentiate` gives standard ONNX; this turns its pair into one that runs faster on a CPU, and only where that library
-is registered. An op takes up what stands around its convolution, so that no tensor is written for it:
+is registered. WinogradConv takes up what stands around its convolution, so that no tensor is written for it:
 
     behind it:   bias, ReLU, and a max- or average-pool of 2x2, for the gradient with the places of the maxima (uint8);
     before it:   in a gradient, the mask of a ReLU (or the rules `deconvnet` and `guided`), the sum with the gradient
                  that a tap brings, and the spreading of a pool's gradient.
 
-The places of the maxima then go from forward to backward in place of the tensor that was pooled. What does not fit the
-pattern stays as it is.
+PointwiseConv takes up bias, ReLU, mask and rules. The places of the maxima then go from forward to backward in place of
+the tensor that was pooled. What does not fit the pattern stays as it is.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,7 +30,8 @@ from .domain import DOMAIN, VERSION
 from .graph import Array, array, attributes, constants, dims, fresh, inferred, names, needed, rebuild
 from .pooling import mask_of, rewrite_pools
 
-OP = "WinogradConv"
+OP, POINTWISE = "WinogradConv", "PointwiseConv"
+POSITIONS = 1024  # of a picture, from which on a 1x1 convolution is ours
 BLOCK = 64  # filters whose weights stand together, as the kernel wants them
 
 
@@ -89,8 +95,8 @@ class _Convolution:
     where: str = ""  # made
 
 
-def _fits(node: onnx.NodeProto, fixed: dict[str, onnx.TensorProto], kind: str) -> bool:
-    """Whether it is a `kind` of 3x3, stride 1, one group, in float32, with constant weights and explicit pads."""
+def _fits(node: onnx.NodeProto, fixed: dict[str, onnx.TensorProto], kind: str, side: int = 3) -> bool:
+    """Whether it is a `kind` of one group at stride 1, in float32, with explicit pads and constant, square weights."""
     if node.op_type != kind or node.domain or node.input[1] not in fixed:
         return False
     weight, stated = fixed[node.input[1]], attributes(node)
@@ -98,7 +104,7 @@ def _fits(node: onnx.NodeProto, fixed: dict[str, onnx.TensorProto], kind: str) -
     explicit = stated.get("auto_pad", "NOTSET") == "NOTSET" and "output_shape" not in stated
     return (
         weight.data_type == TensorProto.FLOAT
-        and list(weight.dims[2:]) == [3, 3]
+        and list(weight.dims[2:]) == [side, side]
         and stated.get("group", 1) == 1
         and plain
         and explicit
@@ -132,6 +138,18 @@ class _Rewriting:
         self.convolutions: list[_Convolution] = []
         self._packed: dict[str, onnx.TensorProto] = {}
 
+    @cached_property
+    def types(self) -> dict[str, onnx.ValueInfoProto]:
+        """Of the source's tensors, as far as they can be known."""
+        return inferred(self.source)
+
+    def pointwise(self, node: onnx.NodeProto, kind: str) -> bool:
+        """Whether it is a `kind` of 1x1 without pads, on enough positions that arranging the weights is little."""
+        if not _fits(node, self.fixed, kind, 1) or any(attributes(node).get("pads", [0])):
+            return False
+        shape = dims(self.types[node.input[0]]) if node.input[0] in self.types else None
+        return shape is not None and None not in shape and math.prod(shape[2:]) >= POSITIONS  # type: ignore[arg-type]
+
     def made_by(self, name: str, kind: str) -> onnx.NodeProto | None:
         """The node of this kind that makes a tensor which nothing else reads."""
         node = self.makers.get(name)
@@ -140,6 +158,8 @@ class _Rewriting:
     def node(self, conv: _Convolution) -> onnx.NodeProto:
         """The op's node; its weights go to the constants."""
         weight = array(self.fixed[conv.source.input[1]])
+        if weight.shape[2:] == (1, 1):
+            return self._pointwise(conv, weight[:, :, 0, 0])
         name = f"{conv.source.input[1]}:packed"
         if conv.source.op_type == "ConvTranspose":  # the same as a convolution with these
             weight, name = np.flip(weight.swapaxes(0, 1), axis=(2, 3)), f"{name}:turned"
@@ -153,6 +173,16 @@ class _Rewriting:
         title = conv.source.name or (conv.y or conv.pooled)
         return helper.make_node(OP, _trimmed(read), _trimmed(made), title, domain=DOMAIN, **words)
 
+    def _pointwise(self, conv: _Convolution, weight: Array) -> onnx.NodeProto:
+        name = f"{conv.source.input[1]}:matrix"
+        if conv.source.op_type == "ConvTranspose":
+            weight, name = weight.T, f"{name}:turned"
+        if name not in self._packed:
+            self._packed[name] = numpy_helper.from_array(np.ascontiguousarray(weight), name)
+        words: dict[str, Any] = {"rectify_input": int(conv.rectify_input), "rectify": int(conv.rectify)}
+        read = _trimmed([conv.x, name, conv.bias, conv.mask])
+        return helper.make_node(POINTWISE, read, [conv.y], conv.source.name or conv.y, domain=DOMAIN, **words)
+
     def build(
         self, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], more: Sequence[onnx.ValueInfoProto] = ()
     ) -> onnx.ModelProto:
@@ -161,7 +191,7 @@ class _Rewriting:
         nodes, used = needed(nodes, outputs)
         known = {v.name: v for v in [*graph.value_info, *graph.input, *graph.output, *more]}
         if any(name not in known for name in outputs):
-            known = {**inferred(self.source), **known}
+            known = {**self.types, **known}
         made = onnx.GraphProto(name=graph.name, doc_string=graph.doc_string)
         made.node.extend(nodes)
         made.input.extend(value for value in graph.input if value.name in used)
@@ -191,6 +221,9 @@ class _Forward(_Rewriting):
         self._absorbed: set[str] = set()
         for node in self.nodes:
             if _fits(node, self.fixed, "Conv") and min(attributes(node).get("pads", [0])) >= 0:
+                self.convolutions.append(self._pooling(self._convolution(node)))
+            elif node.output[0] in self.outputs and self.pointwise(node, "Conv"):
+                # In the middle of a network ONNX Runtime's layout may go on, and its sums with it.
                 self.convolutions.append(self._convolution(node))
         self.pooled = {conv.y: conv for conv in self.convolutions if conv.pool == "max"}
 
@@ -201,6 +234,9 @@ class _Forward(_Rewriting):
         if len(relu) == 1 and relu[0].op_type == "Relu" and conv.y not in self.outputs:
             conv.y, conv.rectify = relu[0].output[0], True
             self._absorbed.add(relu[0].output[0])
+        return conv
+
+    def _pooling(self, conv: _Convolution) -> _Convolution:
         kinds = {"MaxPool": "max", "AveragePool": "average"}
         for pool in self._readers.get(conv.y, []):
             if conv.pool == "none" and pool.op_type in kinds and len(pool.output) == 1 and _halves(pool):
@@ -226,7 +262,7 @@ class _Forward(_Rewriting):
         return self.build(made, [*outputs, *places], types)
 
     def _places(self, conv: _Convolution) -> onnx.ValueInfoProto:
-        shape = dims(inferred(self.source)[conv.pooled])
+        shape = dims(self.types[conv.pooled])
         return helper.make_tensor_value_info(conv.where, TensorProto.UINT8, shape)
 
 
@@ -237,23 +273,24 @@ class _Backward(_Rewriting):
         super().__init__(model)
         self._pooled = forward.pooled
         self.taken |= forward.taken  # places of maxima get a name in both graphs
-        self._types = inferred(model)
         for node in self.nodes:
             pads = attributes(node).get("pads", [0] * 4)
             if _fits(node, self.fixed, "Conv") and min(pads) >= 0:
                 self.convolutions.append(self._convolution(node, pads))
             elif _fits(node, self.fixed, "ConvTranspose") and max(pads) <= 2:
                 self.convolutions.append(self._convolution(node, [2 - pad for pad in pads]))
+            elif self.pointwise(node, "Conv") or self.pointwise(node, "ConvTranspose"):
+                self.convolutions.append(self._convolution(node, [0] * 4, pointwise=True))
 
-    def _convolution(self, node: onnx.NodeProto, pads: Sequence[int]) -> _Convolution:
+    def _convolution(self, node: onnx.NodeProto, pads: Sequence[int], pointwise: bool = False) -> _Convolution:
         bias = node.input[2] if len(node.input) > 2 else ""
         conv = _Convolution(node, pads, node.input[0], bias, y=node.output[0])
-        shape = dims(self._types[conv.x]) if conv.x in self._types else None
+        shape = dims(self.types[conv.x]) if conv.x in self.types else None
         if shape is None or len(shape) != 4 or None in shape:
             return conv
         conv.size = shape[2:]  # type: ignore[assignment]  # closed, as was just seen
         steps: list[Callable[[_Convolution], None]] = [self._masked, self._rectified, self._added, self._spread]
-        for step in steps:
+        for step in steps[:2] if pointwise else steps:
             step(conv)
         return conv
 
@@ -283,7 +320,7 @@ class _Backward(_Rewriting):
             conv.x, conv.add = (first, second) if spreads else (second, first)
 
     def _same_shape(self, *tensors: str) -> bool:
-        shapes = {dims(self._types[name]) if name in self._types else None for name in tensors}
+        shapes = {dims(self.types[name]) if name in self.types else None for name in tensors}
         return len(shapes) == 1 and None not in shapes
 
     def _spread(self, conv: _Convolution) -> None:
@@ -331,7 +368,7 @@ class _Backward(_Rewriting):
         replaced = {conv.source.output[0]: conv for conv in self.convolutions}
         nodes = [self.node(replaced[n.output[0]]) if n.output[0] in replaced else n for n in self.nodes]
         nodes, _ = needed(nodes, self.outputs)
-        made = self.build(rewrite_pools(nodes, self.outputs, self._types), self.outputs)
+        made = self.build(rewrite_pools(nodes, self.outputs, self.types), self.outputs)
         for conv in self.convolutions:
             if conv.places:
                 shape = self._pooled_shape(conv)
@@ -339,6 +376,6 @@ class _Backward(_Rewriting):
         return made
 
     def _pooled_shape(self, conv: _Convolution) -> Sequence[int | None]:
-        shape = dims(self._types[conv.source.input[0]])
+        shape = dims(self.types[conv.source.input[0]])
         assert shape is not None
         return [*shape[:2], *(size // 2 for size in shape[2:] if size is not None)]

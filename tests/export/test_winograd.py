@@ -7,9 +7,10 @@ import onnx
 import pytest
 from graphs import network, node, weights
 from stylogram_export import differentiate
+from stylogram_export.domain import DOMAIN
 from stylogram_export.graph import attributes
 from stylogram_export.models import vgg
-from stylogram_export.winograd import DOMAIN, OP, packed, rewrite, rewrite_forward
+from stylogram_export.winograd import OP, POINTWISE, packed, rewrite, rewrite_forward
 
 COUNTS = (2, 2, 1)
 WIDTHS = (6, 8, 10)
@@ -144,3 +145,39 @@ def test_packed_weights(filters: int) -> None:
     back = made.transpose(0, 4, 3, 1, 2).reshape(-1, 5, 3, 3)
     np.testing.assert_array_equal(back[:filters], weight)
     assert not back[filters:].any()
+
+
+def pointwise(pads: int = 0, shape: tuple[int, ...] = (1, 3, 40, 40), taps: str = "y"):
+    """The pair of a 3x3 convolution, a ReLU and a 1x1 convolution, and a tap behind each or the last alone."""
+    nodes = [node("Conv", "x v", "a", pads=[1] * 4), node("Relu", "a", "b"), node("Conv", "b w", "c", pads=[pads] * 4)]
+    fixed = {"v": weights(8, 3, 3, 3), "w": weights(5, 8, 1, 1)}
+    return differentiate(network([*nodes, node("Relu", "c", "y")], taps, fixed, shape), taps.split(), shape)
+
+
+def test_a_1x1_convolution_at_the_end_and_its_gradient() -> None:
+    made = rewrite(pointwise(taps="c"))
+    assert ops(made.forward) == {f"{DOMAIN}.{OP}": 1, f"{DOMAIN}.{POINTWISE}": 1}
+    assert ops(made.backward) == {f"{DOMAIN}.{OP}": 1, f"{DOMAIN}.{POINTWISE}": 1}
+    (forward,) = (n for n in made.forward.graph.node if n.op_type == POINTWISE)
+    assert attributes(forward) == {"rectify_input": 0, "rectify": 0}
+    sizes = {t.name: list(t.dims) for t in [*made.forward.graph.initializer, *made.backward.graph.initializer]}
+    assert sizes["w:matrix"] == [5, 8]
+    assert [8, 5] in sizes.values()  # turned, for the gradient
+
+
+def test_a_1x1_convolution_in_the_middle_stays_but_its_gradient_takes_up_the_mask() -> None:
+    made = rewrite(pointwise())
+    assert ops(made.forward) == {f"{DOMAIN}.{OP}": 1, "Conv": 1, "Relu": 1}
+    assert ops(made.backward) == {f"{DOMAIN}.{OP}": 1, f"{DOMAIN}.{POINTWISE}": 1}
+    (backward,) = (n for n in made.backward.graph.node if n.op_type == POINTWISE)
+    assert list(backward.input)[2:] == ["", "y"]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 31, 33), (1, 3, None, None)], ids=["small", "open"])
+def test_1x1_convolutions_on_few_positions_or_on_who_knows_how_many_stay(shape: tuple[int, ...]) -> None:
+    made = rewrite(pointwise(shape=shape, taps="c"))
+    assert not (ops(made.forward) + ops(made.backward))[f"{DOMAIN}.{POINTWISE}"]
+
+
+def test_a_1x1_convolution_with_pads_stays() -> None:
+    assert not ops(rewrite(pointwise(pads=1, taps="c")).forward)[f"{DOMAIN}.{POINTWISE}"]

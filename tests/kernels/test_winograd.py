@@ -12,7 +12,8 @@ from kernels.checks import Doubles, Floats, Tolerance, machine, randoms
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from stylogram import _core
-from stylogram_export.winograd import DOMAIN, OP, packed
+from stylogram_export.domain import DOMAIN
+from stylogram_export.winograd import OP, packed
 
 SUMS = Tolerance(5e-6, "F(4x4, 3x3) rounds about twice as much as the sum over all weights in float32: 2e-6 at 500")
 

@@ -1,9 +1,11 @@
-// Memory of a convolution while it runs: one block of the process for each that runs at a time, grown and kept.
+// Memory and threads of a convolution while it runs. Memory: one block of the process for each that runs at a time,
+// grown and kept. Threads: whose they are, the caller says.
 #pragma once
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -11,7 +13,10 @@
 
 #include "reserve.h"
 
-namespace stylogram::winograd {
+namespace stylogram {
+
+/// Calls its second argument with 0 ... parts - 1, in any order and on any threads, and returns when all are done.
+using ForEach = std::function<void(std::int64_t parts, const std::function<void(std::int64_t)>& part)>;
 
 /// Takes a block of at least so many floats, and gives it back when it goes out of scope.
 class Workspace {
@@ -90,4 +95,4 @@ class Slots {
   std::vector<std::atomic<bool>> used_;
 };
 
-}  // namespace stylogram::winograd
+}  // namespace stylogram
