@@ -17,11 +17,16 @@ from .tasks.stylize import Options
 VERSION = "1"  # of these entries
 
 
-def plan(network: Network, content_layers: str | None, style_layers: str | None) -> tuple[list[str], dict[str, str]]:
-    """The layers of a pair of graphs, and the metadata for both; layers that are None are those of `network`."""
+def plan(
+    network: Network, content_layers: str | None, style_layers: str | None, longer: int = 0
+) -> tuple[list[str], dict[str, str]]:
+    """The layers of a pair of graphs, and the metadata for both; layers that are None are those of `network`.
+
+    `longer`: pixels of the longer side, 0 if that is open.
+    """
     given = {"content_layers": content_layers, "style_layers": style_layers}
     options = checked(Options, {name: layers for name, layers in given.items() if layers is not None})
-    recipe, taps = chosen(options, options.recipe(), network)
+    recipe, taps = chosen(options, options.recipe(), network, longer)
     weights = {"content": recipe.content_weight, "style": recipe.style_weight, "tv": recipe.tv_weight}
     details = {
         "engine": VERSION,

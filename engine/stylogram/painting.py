@@ -85,11 +85,11 @@ def _fitted(what: str, shape: Sequence[int], sides: Sequence[int], scale: float 
     raise Error(f"{thin}; accepted: --size {math.ceil(needed / scale)} or more, with --scales 1")
 
 
-def chosen(options: "Options", recipe: Recipe, network: Network) -> tuple[Recipe, Taps]:
-    """The recipe with the weights that suit `network` where none are given, and the layers."""
+def chosen(options: "Options", recipe: Recipe, network: Network, longer: int = 0) -> tuple[Recipe, Taps]:
+    """The recipe with the weights that suit `network` where none are given, and the layers; `longer`: see Taps."""
     if options.preset == "default":
         recipe = recipe.suited(network.loss_weights, network.precondition, dict(options))
-    taps = Taps.choose(network, recipe, options.content_layers, options.style_layers)
+    taps = Taps.choose(network, recipe, options.content_layers, options.style_layers, longer)
     if not recipe.content_weight and not recipe.style_weight:
         raise Error("content-weight and style-weight are both 0: there is nothing to optimise; one must be above 0")
     return recipe, taps
@@ -129,7 +129,7 @@ class Subject:
 
     def choose(self, network: Network) -> None:
         """Take the layers from `network`, and the weights that suit it where none are given."""
-        self.recipe, self.taps = chosen(self.options, self.recipe, network)
+        self.recipe, self.taps = chosen(self.options, self.recipe, network, max(self.sizes[-1]))
 
     @property
     def notes(self) -> tuple[str, ...]:

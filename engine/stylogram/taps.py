@@ -10,6 +10,7 @@ from .errors import Error
 from .recipes import Recipe
 
 Layer = tuple[str, str, float]  # the name as given, the tensor, the weight
+LARGE = 384  # pixels of the longer side, from which on a network's coarse style layers are taken too
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,22 @@ class Taps:
 
     @classmethod
     def choose(
-        cls, network: Network, recipe: Recipe, content: dict[str, float] | None, style: dict[str, float] | None
+        cls,
+        network: Network,
+        recipe: Recipe,
+        content: dict[str, float] | None,
+        style: dict[str, float] | None,
+        longer: int = 0,
     ) -> "Taps":
-        """The layers that were given, else the recipe's, else the network's own; a kind of weight 0 has none."""
+        """The layers that were given, else the recipe's, else the network's own; a kind of weight 0 has none.
+
+        `longer`: pixels of the longer side of what is to be made.
+        """
         own = network.layers
         content = content or dict.fromkeys(recipe.content_layers or own.content, 1.0)
         weights = own.weights if recipe.style_layers is None else {}
-        style = style or {name: weights.get(name, 1.0) for name in recipe.style_layers or own.style}
+        coarse = own.coarse if recipe.style_layers is None and longer >= LARGE else {}
+        style = style or {**{name: weights.get(name, 1.0) for name in recipe.style_layers or own.style}, **coarse}
         return cls(
             _resolved(network, "content-layers", content) if recipe.content_weight else (),
             _resolved(network, "style-layers", style) if recipe.style_weight else (),

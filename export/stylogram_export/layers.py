@@ -53,6 +53,7 @@ class Layers:
 
     `also`: further names that are accepted (`conv1_1:linear`, `pool1`). `tensors`: the graph's own names, accepted
     too; they come from the graph, not from the metadata. `weights`: of default style layers; 1 where nothing is said.
+    `coarse`: default style layers, with their weights, of large pictures alone: they see coarser structures.
     """
 
     names: Mapping[str, str]
@@ -61,14 +62,16 @@ class Layers:
     also: Mapping[str, str] = field(default_factory=dict)
     tensors: tuple[str, ...] = ()
     weights: Mapping[str, float] = field(default_factory=dict)
+    coarse: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in (*self.style, *self.content):
+        for name in (*self.style, *self.content, *self.coarse):
             if name not in self.names and name not in self.also:
                 raise one_of("layer", name, self.names)
-        for name, weight in self.weights.items():
+        for name in self.weights:
             if name not in self.style:
                 raise one_of("weighted style layer", name, self.style)
+        for name, weight in (*self.weights.items(), *self.coarse.items()):
             if not isinstance(weight, int | float) or not math.isfinite(weight) or weight <= 0:
                 raise Error(f"layers: the weight of {name} must be a number above 0, got {weight!r}")
 
@@ -97,27 +100,27 @@ class Layers:
     def to_json(self) -> str:
         """One line for `metadata_props`."""
         entries = {"names": dict(self.names), "style": self.style, "content": self.content, "also": dict(self.also)}
-        return json.dumps(entries | ({"weights": dict(self.weights)} if self.weights else {}))
+        weighted = {"weights": dict(self.weights), "coarse": dict(self.coarse)}
+        return json.dumps(entries | {name: weights for name, weights in weighted.items() if weights})
 
     @classmethod
     def from_json(cls, text: str) -> "Layers":
-        """The inverse of to_json; `also` and `weights` may be absent. Raises Error for anything else."""
+        """The inverse of to_json; `also`, `weights` and `coarse` may be absent. Raises Error for anything else."""
         try:
             entries = json.loads(text)
         except json.JSONDecodeError as error:
             raise Error(f"layers: not JSON: {text[:80]!r} ({error})") from error
-        needs, accepts = {"names", "style", "content"}, {"names", "style", "content", "also", "weights"}
+        needs = {"names", "style", "content"}
+        accepts = needs | {"also", "weights", "coarse"}
         if not isinstance(entries, dict) or not needs <= set(entries) <= accepts:
             raise Error(f"layers: an object with {', '.join(sorted(accepts))} is needed, got {text[:200]}")
-        weights = entries.get("weights", {})
-        if not isinstance(weights, dict):
-            raise Error(f"layers: weights must be an object of numbers, got {str(weights)[:120]}")
         return cls(
             _strings(entries, "names"),
             tuple(_list(entries, "style")),
             tuple(_list(entries, "content")),
             _strings(entries, "also"),
-            weights=weights,
+            weights=_numbers(entries, "weights"),
+            coarse=_numbers(entries, "coarse"),
         )
 
 
@@ -132,6 +135,13 @@ def _strings(entries: Mapping[str, object], key: str) -> dict[str, str]:
     value = entries.get(key, {})
     if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
         raise Error(f"layers: {key} must be an object of strings, got {str(value)[:120]}")
+    return value
+
+
+def _numbers(entries: Mapping[str, object], key: str) -> dict[str, float]:
+    value = entries.get(key, {})
+    if not isinstance(value, dict):
+        raise Error(f"layers: {key} must be an object of numbers, got {str(value)[:120]}")
     return value
 
 

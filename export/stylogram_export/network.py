@@ -250,16 +250,17 @@ def describe(network: Network, shape: Sequence[int | None] = (1, 3, 224, 224)) -
     """One row a layer, in depth order, for a picture of `shape`; after them default layers that have other names.
 
     Entries: layer, tensor, op, shape (N,C,h,w), stride (rows, columns) and field (rows, columns; None: the whole
-    picture) in pixels, style and content (whether it is a default). Raises Error if the shape does not fit.
+    picture) in pixels, style, content and coarse (whether it is a default). Raises Error if the shape does not fit.
     """
     layers = network.layers
-    defaults = {name: layers.tensor(name) for name in (*layers.style, *layers.content)}
+    defaults = {name: layers.tensor(name) for name in (*layers.style, *layers.content, *layers.coarse)}
     known_tensors = set(layers.names.values())
     names = {**layers.names, **{name: tensor for name, tensor in defaults.items() if tensor not in known_tensors}}
     part = specialise(cut(network.model, list(dict.fromkeys(names.values()))), shape)
     known, seen = shapes(part), fields(part)
     ops = {name: node.op_type for node in network.model.graph.node for name in node.output}
-    styles, contents = ({layers.tensor(name) for name in chosen} for chosen in (layers.style, layers.content))
+    kinds = {"style": layers.style, "content": layers.content, "coarse": layers.coarse}
+    chosen = {kind: {layers.tensor(name) for name in named} for kind, named in kinds.items()}
     return [
         {
             "layer": layer,
@@ -267,8 +268,7 @@ def describe(network: Network, shape: Sequence[int | None] = (1, 3, 224, 224)) -
             "op": ops[tensor],
             "shape": known.get(tensor),
             **_positions(seen[tensor]),
-            "style": tensor in styles,
-            "content": tensor in contents,
+            **{kind: tensor in tensors for kind, tensors in chosen.items()},
         }
         for layer, tensor in names.items()
     ]

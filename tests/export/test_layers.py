@@ -272,13 +272,15 @@ def test_json_round_trip():
     assert again.tensors == ()
     weighted = replace(SMALL, weights={"conv1_1": 2.0})
     assert Layers.from_json(weighted.to_json()).weights == {"conv1_1": 2.0}
+    coarse = replace(SMALL, coarse={"conv1_1": 0.5})
+    assert Layers.from_json(coarse.to_json()).coarse == {"conv1_1": 0.5}
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("nonsense", "not JSON"),
-        ("[]", "an object with also, content, names, style"),
+        ("[]", "an object with also, coarse, content, names, style"),
         ('{"names": {}, "style": []}', "an object with"),
         ('{"names": {}, "style": [], "content": [], "more": 1}', "an object with"),
         ('{"names": {"a": 1}, "style": [], "content": []}', "names must be an object of strings"),
@@ -290,6 +292,12 @@ def test_json_round_trip():
             "unknown weighted style layer 'b'",
         ),
         ('{"names": {"a": "b"}, "style": ["a"], "content": [], "weights": {"a": 0}}', "a must be a number above 0"),
+        ('{"names": {"a": "b"}, "style": ["a"], "content": [], "coarse": {"a": 0}}', "a must be a number above 0"),
+        (
+            '{"names": {"a": "b"}, "style": ["a"], "content": [], "coarse": ["a"]}',
+            "coarse must be an object of numbers",
+        ),
+        ('{"names": {"a": "b"}, "style": ["a"], "content": [], "coarse": {"c": 1}}', "layer 'c'"),
     ],
 )
 def test_bad_json(text, says):

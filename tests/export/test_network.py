@@ -233,6 +233,7 @@ def test_squeezenet_is_described():
         "field": (7, 7),
         "style": True,
         "content": False,
+        "coarse": False,
     }
     assert [row["tensor"] for row in rows if row["content"]] == ["fire5"]
 

@@ -132,6 +132,18 @@ def test_a_file_s_whitened_layers_are_made_anew(data: Path, trained: Path, tmp_p
     assert not np.array_equal(one[1], two[1])  # other pictures, other directions
 
 
+def test_coarse_layers_are_the_whitened_ones_of_the_picture_at_half_its_size() -> None:
+    network = zoo.resolve("seednet")
+    session = onnxruntime.InferenceSession(network.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.random.default_rng(0).random((1, 3, 48, 81), np.float32)
+    small = x[..., :80].reshape(1, 3, 24, 2, 40, 2).mean((3, 5))
+    coarse = [network.layers.tensor(name) for name in network.layers.coarse]
+    assert coarse == [f"{name}:coarse" for name in export.COARSE]
+    white = [name.replace("coarse", "white") for name in coarse]
+    for one, other in zip(session.run(coarse, {"x": x}), session.run(white, {"x": small}), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 def test_whitened_responses_are_uncorrelated_and_of_mean_variance_one() -> None:
     rng = np.random.default_rng(0)
     mixed = rng.standard_normal((6, 5)) @ rng.standard_normal((5, 4 * 100)) + 3.0  # 5 directions of 6
@@ -154,5 +166,6 @@ def test_the_default_network_is_what_it_says() -> None:
     assert classes == dataset.pictures.class_names(len(classes))
     assert network.layers.content == export.CONTENT
     assert (network.layers.style, network.loss_weights) == (tuple(export.STYLE), export.LOSSES)
+    assert network.layers.coarse == {f"{name}:coarse": share for name, share in export.COARSE.items()}
     assert network.precondition == export.PRECONDITION
     assert "procedural" in network.provenance["weights"]

@@ -5,6 +5,7 @@ python -m stylogram_training.dataset DIRECTORY [--scenes 24000] [--classes 1000]
 
 import argparse
 import json
+import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -45,12 +46,12 @@ def pieces(rng: np.random.Generator, textures: NDArray[np.uint8], side: int) -> 
     return piece
 
 
-def part(textures_file: Path, seed: int, index: int) -> dict[str, NDArray[np.generic]]:
-    """PART scenes, as arrays by the name of their field."""
+def part(textures_file: Path, seed: int, count: int, index: int) -> dict[str, NDArray[np.generic]]:
+    """So many scenes, as arrays by the name of their field."""
     cv2.setNumThreads(1)
     rng = np.random.default_rng([seed, 2, index])
     textures = np.load(textures_file, mmap_mode="r")
-    made = [scene(rng, pieces(rng, textures, SIDE), SIDE) for _ in range(PART)]
+    made = [scene(rng, pieces(rng, textures, SIDE), SIDE) for _ in range(count)]
     return {
         "picture": np.stack([(one.picture * 255).round().astype(np.uint8) for one in made]),
         "texture": np.stack([one.texture for one in made]),
@@ -73,7 +74,8 @@ def make(directory: Path, scenes: int, classes: int, draws: int, workers: int, s
     """Draw everything; `dataset.json` is written last and says that it is whole."""
     directory.mkdir(parents=True, exist_ok=True)
     names = pictures.class_names(classes)
-    with ProcessPoolExecutor(workers) as pool:
+    # Not forked: OpenCV's and ONNX Runtime's threads do not come along, and whoever waits for one waits for ever.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         file = directory / "textures.npy"
         found = pool.map(partial(bank, names, draws, seed), range(classes), chunksize=4)
         _fill(file, (classes, draws, BANK_SIDE, BANK_SIDE, 3), np.uint8, ([one] for one in found))
@@ -81,7 +83,7 @@ def make(directory: Path, scenes: int, classes: int, draws: int, workers: int, s
             name: np.lib.format.open_memmap(directory / f"{name}.npy", "w+", dtype, (scenes, *shape))
             for name, (shape, dtype) in SHAPES.items()
         }
-        for index, arrays in enumerate(pool.map(partial(part, file, seed), range(scenes // PART))):
+        for index, arrays in enumerate(pool.map(partial(part, file, seed, PART), range(scenes // PART))):
             for name, array in arrays.items():
                 into[name][index * PART : (index + 1) * PART] = array
     facts = {"scenes": scenes // PART * PART, "classes": names, "draws": draws, "seed": seed}

@@ -2,8 +2,8 @@
 
     python -m stylogram_training.export STATE.pt|NETWORK.onnx DATA -o seednet.onnx [--per layer|filter] [--pictures 256]
 
-Of a NETWORK.onnx that this made before, only the layers `:white` (see below), the default layers and the weights of the
-losses are made anew.
+Of a NETWORK.onnx that this made before, only the layers `:white` and `:coarse` (see below), the default layers and the
+weights of the losses are made anew.
 
 Gatys et al. (2015) scaled VGG's filters so that their mean activation over pictures and positions is one: losses of
 different layers can then be compared. ReLU lets a factor through, so the next layer's weights take it back.
@@ -11,6 +11,9 @@ different layers can then be compared. ReLU lets a factor through, so the next l
 Beside every layer `conv1_1` there is `conv1_1:white`: what goes into its ReLU, along principal directions over these
 pictures, each of variance one. Gram matrices of it weigh every direction alike. (Those of the features themselves are
 mostly a few numbers: two thirds of the directions of conv4_1 have less than a fiftieth of the mean variance.)
+
+`conv3_1:coarse` is `conv3_1:white` of the picture at half its size: the same weights on structures twice as large, such
+as long strokes (Snelgrove 2017, "High-resolution multi-scale neural texture synthesis").
 """
 
 import argparse
@@ -25,6 +28,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from stylogram_export.graph import needed
 from stylogram_export.layers import Layers
 from stylogram_export.models import vgg
 from stylogram_export.network import METADATA, Network, load, save
@@ -37,6 +41,8 @@ from .train import Crops
 COUNTS = tuple(len(stage) for stage in WIDTHS)
 SHARES = (2, 2, 2, 2, 1, 1, 0.5, 0.5, 0.25)
 STYLE = {f"{name}:white": share for name, share in zip(convolutions(), SHARES, strict=True)}
+HALF = "half:"  # before the names of what is made of the picture at half its size
+COARSE = {"conv2_1": 1, "conv2_2": 1, "conv3_1": 1, "conv3_2": 1, "conv4_1": 0.5, "conv4_2": 0.5}
 CONTENT = ("conv3_2:white",)
 LOSSES = {"style": 235.0, "tv": 0.04}  # what suits these features best, and the layers: training/README.md
 PRECONDITION = 1.7  # of L-BFGS
@@ -111,6 +117,30 @@ def whiten(model: onnx.ModelProto, crops: Crops, count: int) -> None:
         model.graph.output.append(made)
 
 
+def coarsen(model: onnx.ModelProto) -> None:
+    """Append `<layer>:coarse` for the layers of COARSE to the graph and to its outputs: `:white` at half the size."""
+    source, small = model.graph.input[0].name, f"{HALF}picture"
+    renamed = {source: small}
+    nodes = [helper.make_node("AveragePool", [source], [small], small, kernel_shape=[2, 2], strides=[2, 2])]
+    wanted = [f"{name}:white" for name in COARSE]
+    before, _ = needed(list(model.graph.node), wanted)
+    for node in before:
+        if not renamed.keys() & set(node.input):
+            continue  # weights
+        (made,) = node.output
+        renamed[made] = f"{made.removesuffix(':white')}:coarse" if made in wanted else f"{HALF}{made}"
+        again = onnx.NodeProto()
+        again.CopyFrom(node)
+        again.name = again.output[0] = renamed[made]
+        again.input[:] = [renamed.get(name, name) for name in node.input]
+        nodes.append(again)
+    channels = {value.name: value.type.tensor_type.shape.dim[1].dim_value for value in model.graph.output}
+    for name in wanted:
+        sizes = ["N", channels[name], None, None]
+        model.graph.output.append(helper.make_tensor_value_info(renamed[name], TensorProto.FLOAT, sizes))
+    model.graph.node.extend(nodes)
+
+
 def graph(weights: dict[str, NDArray[np.float32]], pooling: str = "avg") -> onnx.ModelProto:
     """The whole as opset 18: picture -> features -> `logits` (N,classes), the mean of every place's."""
     body = {name: value for name, value in weights.items() if name.startswith("conv")}
@@ -153,6 +183,7 @@ def write(state: dict[str, Any], crops: Crops, path: Path, per: str, count: int)
     body.eval()
     model = graph(tensors(body, heads, means(body, crops, count), per))
     whiten(model, crops, count)
+    coarsen(model)
     model = halved(model)
     provenance = {
         "weights": "trained by Stylogram on procedural pictures; no photograph, no other network",
@@ -173,20 +204,23 @@ def write(state: dict[str, Any], crops: Crops, path: Path, per: str, count: int)
 def layers() -> Layers:
     """The names of the layers, those of the whitened ones, and which are the defaults."""
     own = vgg.layers(COUNTS, len(COUNTS) - 1)
-    also = {**own.also, **{f"{name}:white": f"{name}:white" for name in convolutions()}}
-    return replace(own, also=also, style=tuple(STYLE), content=CONTENT, weights=STYLE)
+    coarse = {f"{name}:coarse": share for name, share in COARSE.items()}
+    also = {**own.also, **{name: name for name in (*STYLE, *coarse)}}
+    return replace(own, also=also, style=tuple(STYLE), content=CONTENT, weights=STYLE, coarse=coarse)
 
 
 def again(file: Path, crops: Crops, path: Path, count: int) -> None:
     """A file that write() made, with its whitened layers made anew."""
     before, model = load(file), onnx.load(file)
     del model.graph.output[1:]
-    nodes = [node for node in model.graph.node if ":white" not in node.name]
+    made = (":white", ":coarse", HALF)
+    nodes = [node for node in model.graph.node if not any(part in node.name for part in made)]
     constants = [value for value in model.graph.initializer if ":white" not in value.name]
     del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(constants)
     whiten(model, crops, count)
+    coarsen(model)
     provenance = {name: value for name, value in before.provenance.items() if name not in ("file", "format")}
     network = Network("seednet", halved(model), before.preprocess, layers(), provenance, False, LOSSES, PRECONDITION)
     save(network, path)

@@ -13,6 +13,7 @@ from stylogram_export.pairing import CONVOLUTIONS
 from .. import zoo
 from ..embedding import plan
 from ..errors import Error, one_of
+from ..taps import LARGE
 
 _NETWORK_OPTIONS = (
     click.option("--preprocess", metavar="NAME", help="imagenet, caffe or unit; the network's own if not given"),
@@ -70,6 +71,7 @@ def show(network: str, preprocess: str | None, pooling: str | None, size: int) -
     table = Table("layer", "tensor", "op", "shape", "stride", "receptive field", "default", box=None, pad_edge=False)
     for row in networks.describe(chosen, (1, 3, size, size)):
         default = " ".join(kind for kind in ("style", "content") if row[kind])
+        default += f"style from {LARGE} pixels" if row["coarse"] else ""
         sizes = (_sides(row[key]) for key in ("shape", "stride", "field"))
         table.add_row(row["layer"], row["tensor"], row["op"], *sizes, default)
     console.print(table)
@@ -116,10 +118,11 @@ def export(
     """Write NETWORK's forward and backward graphs as ONNX files, for libstylogram and other programs."""
     if layers is not None and (content_layers is not None or style_layers is not None):
         raise Error("--layers: accepted without --content-layers and --style-layers, got both")
-    chosen = _resolve(network, preprocess, pooling)
-    taps, details = plan(chosen, content_layers, style_layers) if layers is None else (_names(layers), None)
+    chosen, sides = _resolve(network, preprocess, pooling), _shape(shape)
+    longer = max(side or 0 for side in sides[2:])
+    taps, details = plan(chosen, content_layers, style_layers, longer) if layers is None else (_names(layers), None)
     options: dict[str, Any] = {"relu": relu, "convolution": convolution, "details": details}
-    for path in networks.export(chosen, taps, _shape(shape), Path(output), **options):
+    for path in networks.export(chosen, taps, sides, Path(output), **options):
         click.echo(path)
 
 
