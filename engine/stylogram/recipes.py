@@ -82,6 +82,7 @@ PRESETS: dict[str, Recipe] = {
         iterations=(250,),
         coarsest=(256, 128),
         margin=8,
+        optimiser=Settings(history=40),  # 100 take three times as long at 512 px, and as many iterations
     ),
     # github.com/jcjohnson/neural-style, neural_style.lua
     "neural-style": Recipe(

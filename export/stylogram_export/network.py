@@ -25,6 +25,8 @@ METADATA = "stylogram."
 LOSSES = ("content", "style", "tv")
 POOLINGS = {"max": "MaxPool", "avg": "AveragePool"}
 
+PRECONDITION = 1.4  # what all networks that were tried gain by: docs/benchmarks.md, "Pairs of pictures"
+
 
 @dataclass(frozen=True)
 class Network:
@@ -34,7 +36,7 @@ class Network:
     `assumed_preprocess`: nothing said which preprocessing it needs, so that `preprocess` is a guess. `loss_weights`: of
     LOSSES, those that suit it where nobody chose any: Gram matrices of features that are seldom 0 are mostly mean, and
     a small relative difference means more there. `precondition`: how much further coarse structures of the picture
-    should move than those of half the size, where nobody chose; 1: no further.
+    should move than those of half the size, where neither its file nor anybody else chose; 1: no further.
     """
 
     name: str
@@ -44,7 +46,7 @@ class Network:
     provenance: Mapping[str, str] = field(default_factory=dict)
     assumed_preprocess: bool = False
     loss_weights: Mapping[str, float] = field(default_factory=dict)
-    precondition: float = 1.0
+    precondition: float = PRECONDITION
 
 
 def load(path: str | Path, preprocess: str | None = None) -> Network:
@@ -72,7 +74,7 @@ def _network(name: str, model: onnx.ModelProto, preprocess: Preprocess | None, p
     own = _provenance(metadata.get("provenance", "{}"))
     known = preprocess or declared
     weights = _loss_weights(metadata.get("loss_weights", "{}"))
-    growth = _precondition(metadata.get("precondition", "1"))
+    growth = _precondition(metadata.get("precondition", str(PRECONDITION)))
     known_or_guess = known or PREPROCESS["imagenet"]
     return Network(name, model, known_or_guess, layers, {**own, **provenance}, known is None, weights, growth)
 
@@ -158,7 +160,7 @@ def save(network: Network, path: str | Path) -> None:
         layers=network.layers.to_json(),
         provenance=json.dumps(dict(network.provenance)),
         **({"loss_weights": json.dumps(dict(network.loss_weights))} if network.loss_weights else {}),
-        **({"precondition": f"{network.precondition:g}"} if network.precondition != 1 else {}),
+        **({"precondition": f"{network.precondition:g}"} if network.precondition != PRECONDITION else {}),
     )
     with _written([Path(path)]) as (temporary,):
         temporary.write_bytes(model.SerializeToString())

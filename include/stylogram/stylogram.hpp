@@ -61,7 +61,7 @@ struct Options {
   /// further) to 4. Without a value: what the pair says, which is what `stylogram stylize` takes for its network.
   std::optional<double> content_weight, style_weight, tv_weight, precondition;
   /// Pairs that L-BFGS keeps, 1 to 1000; each takes the room of two pictures (N,3,H,W).
-  int history = 100;
+  int history = 40;
 };
 
 /// Pictures (count,3,height,width) in the caller's memory.
