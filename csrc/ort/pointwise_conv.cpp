@@ -5,7 +5,7 @@
 namespace stylogram::ort {
 
 PointwiseConv::PointwiseConv(const OrtApi& api, const OrtKernelInfo* info)
-    : Node(kName, api, info), rectify_input_(0 != integer("rectify_input")), rectify_(0 != integer("rectify")) {}
+    : Node(kName, api, info), rectify_input_(0 != integer("rectify_input")) {}
 
 void PointwiseConv::run(OrtKernelContext* context) const {
   const Shape x = shape(input(context, kX));
@@ -22,7 +22,6 @@ void PointwiseConv::run(OrtKernelContext* context) const {
   conv.bias = shaped<float>(context, kBias, "bias", {w[0]});
   conv.mask = shaped<float>(context, kMask, "mask", x);
   conv.rectify_input = rectify_input_;
-  conv.rectify = rectify_;
   conv.y = made<float>(context, kY, {x[0], w[0], x[2], x[3]});
   if (conv.y == nullptr || conv.batch * conv.size == 0) return;
   pointwise::convolve(

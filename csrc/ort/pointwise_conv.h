@@ -21,7 +21,7 @@ class PointwiseConv : public Node {
   void run(OrtKernelContext* context) const;
 
  private:
-  bool rectify_input_, rectify_;
+  bool rectify_input_;
 };
 
 }  // namespace stylogram::ort

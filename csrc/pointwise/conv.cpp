@@ -27,7 +27,7 @@ struct Plan {
   std::int64_t blocks = divided(conv.size, width);
   // A line more than a panel is long: panels would fall on the same lines of the cache.
   std::int64_t panel_stride = depth * panel + kLine;
-  gemm::Store store = streams() ? gemm::Store::stream : gemm::Store::set;  // of what needs no more than the sums
+  gemm::Store store = streams() ? gemm::Store::stream : gemm::Store::set;
 
   std::int64_t wide() const {
     const std::int64_t most = std::min({kMostColumns, kBlockFloats / depth, divided(conv.size, kParts)});
@@ -39,7 +39,7 @@ struct Plan {
   }
   std::int64_t row(std::int64_t tile) const { return conv.out_channels * tile / tiles; }
   std::int64_t packed() const { return width / panel * panel_stride; }
-  std::int64_t sums() const { return gemm::kMostOuterRows * width; }
+  std::int64_t aside() const { return gemm::kMostOuterRows * panel; }
 };
 
 // The filters of a tile side by side: (depth, filters of the tile).
@@ -113,20 +113,12 @@ void pack_inputs(const Plan& plan, std::int64_t n, std::int64_t begin, std::int6
   }
 }
 
-// The sums of one filter at some positions, to where they belong.
-void finish(const float* sums, std::int64_t count, bool rectify, float* y) {
-  simd::run([=]() STYLOGRAM_INLINE {
-    for (std::int64_t i = 0; i < count; ++i) y[i] = rectify && sums[i] < 0 ? 0.0F : sums[i];  // NaN stays
-  });
-}
-
 void multiply_block(const Plan& plan, const float* weights, std::int64_t n, std::int64_t begin, float* packed) {
   const Convolution& conv = plan.conv;
   const std::int64_t count = std::min(plan.width, conv.size - begin);
-  float* sums = packed + plan.packed();
+  float* aside = packed + plan.packed();
   pack_inputs(plan, n, begin, count, packed);
-  // As far as they are all there, what needs no more than the sums goes where it belongs at once; the rest aside.
-  const std::int64_t whole = conv.rectify ? 0 : count / plan.panel * plan.panel;
+  const std::int64_t whole = count / plan.panel * plan.panel;  // the rest is computed aside
   for (std::int64_t tile = 0; tile < plan.tiles; ++tile) {
     const std::int64_t first = plan.row(tile);
     const std::int64_t rows = plan.row(tile + 1) - first;
@@ -134,16 +126,13 @@ void multiply_block(const Plan& plan, const float* weights, std::int64_t n, std:
     const float* filters = weights + first * plan.depth;
     float* y = conv.y + (n * conv.out_channels + first) * conv.size + begin;
     const float* panel = packed;
-    for (std::int64_t j = 0; j < count; j += plan.panel, panel += plan.panel_stride) {
-      if (j < whole) {
-        kernel(filters, panel, plan.depth, y + j, conv.size, plan.store);
-      } else {
-        kernel(filters, panel, plan.depth, sums + j, plan.width, gemm::Store::set);
-      }
+    for (std::int64_t j = 0; j < whole; j += plan.panel, panel += plan.panel_stride) {
+      kernel(filters, panel, plan.depth, y + j, conv.size, plan.store);
     }
-    for (std::int64_t i = 0; i < rows && whole < count; ++i) {
-      finish(sums + i * plan.width + whole, count - whole, conv.rectify, y + i * conv.size + whole);
-    }
+    if (whole == count) continue;
+    kernel(filters, panel, plan.depth, aside, plan.panel, gemm::Store::set);
+    for (std::int64_t i = 0; i < rows; ++i)
+      std::copy_n(aside + i * plan.panel, count - whole, y + i * conv.size + whole);
   }
 }
 
@@ -153,7 +142,7 @@ void convolve(const Convolution& convolution, const ForEach& for_each) {
   const Plan plan{convolution};
   const std::int64_t blocks = convolution.batch * plan.blocks;
   const std::int64_t shared = divided(convolution.out_channels * plan.depth, kLine) * kLine;
-  const std::int64_t own = plan.packed() + plan.sums();
+  const std::int64_t own = plan.packed() + plan.aside();
   Slots slots(blocks);
   const Workspace workspace(shared + slots.count() * own);
   float* weights = workspace.floats();

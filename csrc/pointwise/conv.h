@@ -1,6 +1,6 @@
 // A convolution with 1x1 filters: a product of the weights with the positions, in ONNX's own layout (N,C,H,W).
 //
-//   y = [max(0,] W x + bias [)];  before it [max(0,] x [)] where mask > 0, elsewhere 0
+//   y = W x + bias;  before it [max(0,] x [)] where mask > 0, elsewhere 0
 //
 // ONNX Runtime's own is as fast, but in a layout of its own: between it and ops like WinogradConv every tensor is
 // copied there and back, which takes longer than a product with few channels.
@@ -21,7 +21,7 @@ struct Convolution {
   const float* weights;
   const float* bias;
   float* y;
-  bool rectify_input, rectify;
+  bool rectify_input;
 };
 
 /// Computes it. Every output is the same to the bit for any number of threads, and in any batch.

@@ -10,7 +10,7 @@ is registered. WinogradConv takes up what stands around its convolution, so that
     before it:   in a gradient, the mask of a ReLU (or the rules `deconvnet` and `guided`), the sum with the gradient
                  that a tap brings, and the spreading of a pool's gradient.
 
-PointwiseConv takes up bias, ReLU, mask and rules. The places of the maxima then go from forward to backward in place of
+PointwiseConv takes up bias, mask and rules. The places of the maxima then go from forward to backward in place of
 the tensor that was pooled. What does not fit the pattern stays as it is.
 """
 
@@ -179,9 +179,9 @@ class _Rewriting:
             weight, name = weight.T, f"{name}:turned"
         if name not in self._packed:
             self._packed[name] = numpy_helper.from_array(np.ascontiguousarray(weight), name)
-        words: dict[str, Any] = {"rectify_input": int(conv.rectify_input), "rectify": int(conv.rectify)}
-        read = _trimmed([conv.x, name, conv.bias, conv.mask])
-        return helper.make_node(POINTWISE, read, [conv.y], conv.source.name or conv.y, domain=DOMAIN, **words)
+        read, rectify = _trimmed([conv.x, name, conv.bias, conv.mask]), int(conv.rectify_input)
+        title = conv.source.name or conv.y
+        return helper.make_node(POINTWISE, read, [conv.y], title, domain=DOMAIN, rectify_input=rectify)
 
     def build(
         self, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], more: Sequence[onnx.ValueInfoProto] = ()
