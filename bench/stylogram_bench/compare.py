@@ -75,7 +75,7 @@ class Ours:
             del model
             options = Options(
                 network=path, content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0,
-                size=max(content.shape[:2]), threads=threads, history=100,
+                size=max(content.shape[:2]), threads=threads, history=100, precondition=1.0,
             )  # fmt: skip
             work = Stylization(content, [style], options)
             work.subjects *= count

@@ -1,5 +1,7 @@
 """Occlusion: every score against a pass of its own, the heat between the places, and where it lies."""
 
+import itertools
+
 import numpy as np
 import pytest
 import stylogram
@@ -14,11 +16,11 @@ from engine import nets
 PICTURE = nets.blocks(20, 28, 3)
 
 
-def score(network, picture, label, probability):
-    batch = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)
-    values = features_of(folded(network, ["logits"]), ["logits"], batch)["logits"][0].astype(float)
-    raised = np.exp(values - values.max())
-    return (raised / raised.sum() if probability else values)[label]
+def scores(network, pictures, label, probability):
+    batch = np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2), np.float32)
+    values = features_of(folded(network, ["logits"]), ["logits"], batch)["logits"].astype(float)
+    raised = np.exp(values - values.max(axis=1, keepdims=True))
+    return (raised / raised.sum(axis=1, keepdims=True) if probability else values)[:, label]
 
 
 @pytest.mark.parametrize("kind", ["probability", "logit"])
@@ -27,12 +29,13 @@ def test_every_score_is_that_of_the_hidden_picture(kind):
     options = {"square": 6, "stride": 5, "score": kind, "grey": 0.25, "batch": 7, "size": 28}
     made = stylogram.occlusion(PICTURE, network=network, class_=3, **options)
     assert made.scores.shape == (len(made.rows), len(made.columns)) == (4, 6)
-    for i, row in enumerate(made.rows.astype(int)):
-        for j, column in enumerate(made.columns.astype(int)):
-            hidden = PICTURE.copy()
-            hidden[max(row - 3, 0) : row + 3, max(column - 3, 0) : column + 3] = 0.25
-            assert made.scores[i, j] == pytest.approx(score(network, hidden, 3, kind == "probability"), abs=1e-5)
-    assert made.whole == pytest.approx(score(network, PICTURE, 3, kind == "probability"), abs=1e-5)
+    hidden = []
+    for row, column in itertools.product(made.rows.astype(int), made.columns.astype(int)):
+        hidden.append(PICTURE.copy())
+        hidden[-1][max(row - 3, 0) : row + 3, max(column - 3, 0) : column + 3] = 0.25
+    *wanted, whole = scores(network, [*hidden, PICTURE], 3, kind == "probability")
+    np.testing.assert_allclose(made.scores.ravel(), wanted, rtol=0, atol=1e-5)
+    assert made.whole == pytest.approx(whole, abs=1e-5)
     heat = made.heat[np.ix_(made.rows.astype(int), made.columns.astype(int))]
     np.testing.assert_allclose(heat, made.whole - made.scores, atol=1e-6)
     assert made.heat.shape == made.exact.shape[:2] == PICTURE.shape[:2]
