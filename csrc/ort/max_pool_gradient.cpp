@@ -1,6 +1,7 @@
 #include "ort/max_pool_gradient.h"
 
 #include <limits>
+#include <vector>
 
 #include "pool/max_gradient.h"
 
@@ -39,8 +40,9 @@ void MaxPoolGradient::run(OrtKernelContext* context) const {
   if (out == nullptr || channels == 0) return;
   const pool::Windows windows = {x[2], x[3], gy[2], gy[3], kernel_, strides_, before_};
   const std::int64_t parts = channels < kParts ? channels : kParts;
+  std::vector<pool::Row> rows(static_cast<std::size_t>(parts), pool::Row(windows));  // here: no part may throw
   for_each(context, parts, [&](std::int64_t part) {
-    pool::Row row(windows);
+    pool::Row& row = rows[static_cast<std::size_t>(part)];
     for (std::int64_t c = channels * part / parts; c < channels * (part + 1) / parts; ++c) {
       pool::max_gradient(windows, positive_, values + c * size, gradients + c * out_size, out + c * size, row);
     }
