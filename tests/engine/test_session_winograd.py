@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 from architectures import light, with_weights
+from graphs import network, node, weights
 from kernels.checks import machine
 from stylogram import _core, session
 from stylogram.errors import Error
@@ -165,3 +166,12 @@ def test_where_the_op_is_missing_auto_goes_without(monkeypatch: pytest.MonkeyPat
             FeaturePass(model, TAPS, (1, 3, 32, 32), convolution="winograd")
     finally:
         session._refusal.cache_clear()
+
+
+def test_1x1_convolutions_from_three_channels_on() -> None:
+    """Their gradient is a ConvTranspose where few channels are left, a Conv elsewhere: both become PointwiseConv."""
+    nodes = [node("Conv", "x v", "a"), node("Relu", "a", "b"), node("Conv", "b w", "y")]
+    model = network(nodes, "y", {"v": weights(8, 3, 1, 1), "w": weights(5, 8, 1, 1, seed=1)}, (1, 3, 40, 40))
+    made = winograd.rewrite(differentiate(model, ["y"], (1, 3, 40, 40))).backward
+    assert [n.op_type for n in made.graph.node] == ["PointwiseConv", "PointwiseConv"]
+    compare(*both(model, ["y"], (1, 3, 40, 40)))
