@@ -3,6 +3,8 @@
 // Everything goes through ONNX Runtime's C API, which is handed in: nothing is linked. Threads are the session's.
 #include <mutex>
 
+#include "ort/cuda_max_pool.h"
+#include "ort/cuda_relu_gradient.h"
 #include "ort/max_pool_gradient.h"
 #include "ort/pointwise_conv.h"
 #include "ort/winograd_conv.h"
@@ -11,8 +13,16 @@ namespace stylogram::ort {
 namespace {
 
 OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
-  static const OrtCustomOp ops[] = {described<WinogradConv>(), described<PointwiseConv>(),
-                                    described<MaxPoolGradient>()};
+  // The GPU's are the CPU provider's too, where tests run them on an emulated GPU, whose memory is the host's.
+  static const OrtCustomOp ops[] = {described<WinogradConv>(),
+                                    described<PointwiseConv>(),
+                                    described<MaxPoolGradient>(),
+                                    described<CudaMaxPool>(),
+                                    described<CudaMaxPoolGradient>(),
+                                    described<CudaReluGradient>(),
+                                    described<CudaMaxPool, Provider::cuda>(),
+                                    described<CudaMaxPoolGradient, Provider::cuda>(),
+                                    described<CudaReluGradient, Provider::cuda>()};
   static std::mutex mutex;
   static OrtCustomOpDomain* domain = nullptr;  // for the process: sessions that use it may outlive any scope
   const std::lock_guard<std::mutex> lock(mutex);

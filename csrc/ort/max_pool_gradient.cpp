@@ -13,17 +13,7 @@ constexpr std::int64_t kParts = 64;  // at most: each has a row of its own to wr
 }  // namespace
 
 MaxPoolGradient::MaxPoolGradient(const OrtApi& api, const OrtKernelInfo* info)
-    : Node(kName, api, info),
-      kernel_(integers<2>("kernel_shape")),
-      strides_(integers<2>("strides")),
-      before_(integers<2>("before")),
-      positive_(0 != integer("positive")) {
-  for (std::size_t axis = 0; axis < 2; ++axis) {
-    check(kernel_[axis] > 0 && strides_[axis] > 0 && before_[axis] >= 0, kName,
-          "kernel_shape and strides must be above 0, before not below it; got ", kernel_[axis], ", ", strides_[axis],
-          ", ", before_[axis]);
-  }
-}
+    : Pool(kName, api, info), positive_(0 != integer("positive")) {}
 
 void MaxPoolGradient::run(OrtKernelContext* context) const {
   const Shape x = shape(input(context, kX));
@@ -38,7 +28,7 @@ void MaxPoolGradient::run(OrtKernelContext* context) const {
   auto* out = made<float>(context, kGx, x);
   const std::int64_t channels = x[0] * x[1];
   if (out == nullptr || channels == 0) return;
-  const pool::Windows windows = {x[2], x[3], gy[2], gy[3], kernel_, strides_, before_};
+  const pool::Windows windows = this->windows(x, gy, 2);
   const std::int64_t parts = channels < kParts ? channels : kParts;
   std::vector<pool::Row> rows(static_cast<std::size_t>(parts), pool::Row(windows));  // here: no part may throw
   for_each(context, parts, [&](std::int64_t part) {

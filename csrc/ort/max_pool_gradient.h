@@ -1,13 +1,13 @@
 // MaxPoolGradient: the gradient of a max-pool over pictures (pool/max_gradient.h).
 #pragma once
 
-#include "ort/op.h"
+#include "ort/pool.h"
 
 namespace stylogram::ort {
 
 /// x (N,C,H,W) and gy, of the shape of its pool  ->  gx, of x's shape. Attributes as MaxPool has them, without
 /// dilations; `positive`: only maxima above 0 count.
-class MaxPoolGradient : public Node {
+class MaxPoolGradient : public Pool {
  public:
   enum Input : std::size_t { kX, kGy, kInputs };
   enum Output : std::size_t { kGx, kOutputs };
@@ -21,7 +21,6 @@ class MaxPoolGradient : public Node {
   void run(OrtKernelContext* context) const;
 
  private:
-  std::array<std::int64_t, 2> kernel_, strides_, before_;
   bool positive_;
 };
 

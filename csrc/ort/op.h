@@ -62,6 +62,12 @@ class Node {
 
   // Tensors: while it runs.
 
+  std::size_t inputs(OrtKernelContext* context) const {
+    std::size_t count = 0;
+    require(api_.KernelContext_GetInputCount(context, &count));
+    return count;
+  }
+
   const OrtValue* input(OrtKernelContext* context, std::size_t index) const {
     const OrtValue* value = nullptr;
     require(api_.KernelContext_GetInput(context, index, &value));
@@ -78,6 +84,16 @@ class Node {
     api_.ReleaseTensorTypeAndShapeInfo(info);
     require(status);
     return dims;
+  }
+
+  ONNXTensorElementDataType type(const OrtValue* value) const {
+    OrtTensorTypeAndShapeInfo* info = nullptr;
+    require(api_.GetTensorTypeAndShape(value, &info));
+    ONNXTensorElementDataType found = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+    OrtStatus* status = api_.GetTensorElementType(info, &found);
+    api_.ReleaseTensorTypeAndShapeInfo(info);
+    require(status);
+    return found;
   }
 
   // The data of an input; null where it is absent.
@@ -139,13 +155,16 @@ OrtStatus* guarded(const OrtApi& api, const Body& body) {
 
 /// What ONNX Runtime is told of an op. `Kernel`, a Node, has its name `kName`; `kInputs` and `kOutputs`, how many
 /// there are; `kRequired`, how many of the inputs must be there (outputs may all be left out); `input_type` and
-/// `output_type` of each; and `run`.
-template <class Kernel>
+/// `output_type` of each; and `run`. `Where`: the provider that it is for.
+enum class Provider { cpu, cuda };
+template <class Kernel, Provider Where = Provider::cpu>
 OrtCustomOp described() {
   OrtCustomOp op = {};
   op.version = kApiVersion;
   op.GetName = [](const OrtCustomOp*) { return Kernel::kName; };
-  op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return "CPUExecutionProvider"; };
+  op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* {
+    return Where == Provider::cuda ? "CUDAExecutionProvider" : "CPUExecutionProvider";
+  };
   op.GetInputTypeCount = [](const OrtCustomOp*) -> std::size_t { return Kernel::kInputs; };
   op.GetOutputTypeCount = [](const OrtCustomOp*) -> std::size_t { return Kernel::kOutputs; };
   op.GetInputType = [](const OrtCustomOp*, std::size_t index) { return Kernel::input_type(index); };

@@ -24,16 +24,16 @@ STYLOGRAM_INLINE inline std::int64_t divided_up(std::int64_t a, std::int64_t b) 
 template <std::int64_t Stride>
 STYLOGRAM_INLINE inline void find(const Channel& c, std::int64_t out_y) {
   const Windows& w = c.windows;
-  const std::int64_t stride = Stride == 0 ? w.strides[1] : Stride;
+  const std::int64_t stride = Stride == 0 ? w.strides.x : Stride;
   for (std::int64_t i = 0; i < w.out_width; ++i) {
     c.most[i] = -std::numeric_limits<float>::infinity();
     c.place[i] = -1;
   }
-  const std::int64_t top = out_y * w.strides[0] - w.before[0];
-  const std::int64_t end = std::min(w.height, top + w.kernel[0]);
+  const std::int64_t top = out_y * w.strides.y - w.before.y;
+  const std::int64_t end = std::min(w.height, top + w.kernel.y);
   for (std::int64_t y = std::max<std::int64_t>(0, top); y < end; ++y) {
-    for (std::int64_t kx = 0; kx < w.kernel[1]; ++kx) {
-      const std::int64_t left = kx - w.before[1];
+    for (std::int64_t kx = 0; kx < w.kernel.x; ++kx) {
+      const std::int64_t left = kx - w.before.x;
       const std::int64_t first = divided_up(-left, stride);
       const std::int64_t count = std::min(w.out_width, divided_up(w.width - left, stride)) - first;
       const std::int64_t at = y * w.width + left + first * stride;
@@ -75,8 +75,8 @@ void gradient(const Channel& channel, bool positive) {
 void max_gradient(const Windows& windows, bool positive, const float* x, const float* gy, float* gx, Row& row) {
   std::fill(gx, gx + windows.height * windows.width, 0.0F);
   const Channel channel = {windows, x, gy, gx, row.most.data(), row.place.data()};
-  if (windows.strides[1] == 1) return gradient<1>(channel, positive);
-  if (windows.strides[1] == 2) return gradient<2>(channel, positive);
+  if (windows.strides.x == 1) return gradient<1>(channel, positive);
+  if (windows.strides.x == 2) return gradient<2>(channel, positive);
   gradient<0>(channel, positive);
 }
 

@@ -6,18 +6,12 @@
 // which take ten times as long.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
-namespace stylogram::pool {
+#include "pool/windows.h"
 
-/// How the windows lie: over the input (height, width) for the output (out_height, out_width); what lies in pads, or
-/// beyond, is no maximum.
-struct Windows {
-  std::int64_t height, width, out_height, out_width;
-  std::array<std::int64_t, 2> kernel, strides, before;  // along y and x; before: pads above and on the left
-};
+namespace stylogram::pool {
 
 /// One row of windows, while it is looked at.
 struct Row {

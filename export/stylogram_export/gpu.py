@@ -1,13 +1,17 @@
 """A pair of graphs as GPUs' providers run it. What a CPU is fast at is not what they know:
 
-    HardSigmoid(3e38 y) · g, the mask of a ReLU    ->  Where(y > 0, g, 0)
-    MaxUnpool(g, i), which only the CPU has        ->  ScatterElements(0, i, g), or without indices:
+    HardSigmoid(3e38 y) · g, the mask of a ReLU
+    MaxUnpool(g, i), which only the CPU has
 
-TensorRT has no MaxPool with indices either. There windows of 2x2 are sorted by SpaceToDepth into four planes; the
-gradient goes to the first that is their maximum, and DepthToSpace puts the planes back.
+`ops`: ONNX Runtime's CUDA provider runs ours: CudaReluGradient, and those of pooling.py, forward too, since its own
+have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason. `indices`, standard ONNX, and for
+pools that the ops are not for: Where(y > 0, g, 0) and ScatterElements(0, i, g). `planes`: TensorRT has no places of
+maxima. There windows of 2x2 are sorted by SpaceToDepth into four planes; the gradient goes to the first that is their
+maximum, and DepthToSpace puts the planes back.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,34 +20,71 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .backward import Derivative
+from .domain import DOMAIN, VERSION
 from .errors import Error
-from .graph import attributes, dims, fresh, inferred, names, rebuild
-from .pooling import mask_of
+from .graph import attributes, dims, fresh, inferred, names, needed, rebuild
+from .pooling import cuda_pools, mask_of, rewrite_pools
+
+WAYS = ("ops", "indices", "planes")
+RELU_GRADIENT = "CudaReluGradient"
 
 
-def portable(pair: Derivative, indices: bool = True) -> Derivative:
-    """The pair with its backward graph rewritten. `indices`: the provider has MaxPool with indices.
+def portable(pair: Derivative, way: str = "ops") -> Derivative:
+    """The pair as a GPU's provider runs it; `way`: one of WAYS.
 
-    Raises Error for a max-pool that cannot be written without them: open sizes, or windows other than 2x2 side by side.
+    Raises Error for a max-pool of open sizes, and with `planes` for windows other than 2x2 side by side.
     """
-    return replace(pair, backward=_Rewrite(pair.backward, indices).model())
+    forward = portable_forward(pair.forward) if way == "ops" else pair.forward
+    return replace(pair, forward=forward, backward=_Rewrite(pair.backward, way).model())
+
+
+def portable_forward(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A graph without a gradient as ONNX Runtime's CUDA provider runs it."""
+    types = inferred(model)
+    return _with_ops(model, cuda_pools(model.graph.node, types), [], types)
+
+
+def _with_ops(
+    model: onnx.ModelProto,
+    nodes: Sequence[onnx.NodeProto],
+    constants: Sequence[onnx.TensorProto],
+    types: Mapping[str, onnx.ValueInfoProto],
+) -> onnx.ModelProto:
+    """The model with other nodes and more constants; what our ops make is said in it, since ONNX cannot infer it."""
+    graph = onnx.GraphProto()
+    graph.CopyFrom(model.graph)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)
+    ours = {name for node in nodes if node.domain == DOMAIN for name in node.output}
+    said = {value.name for value in (*graph.value_info, *graph.output)}
+    graph.value_info.extend(types[name] for name in sorted(ours - said))
+    made = rebuild(model, graph)
+    if ours:
+        made.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
+    return made
 
 
 class _Rewrite:
-    def __init__(self, model: onnx.ModelProto, indices: bool) -> None:
-        self._model, self._indices = model, indices
+    def __init__(self, model: onnx.ModelProto, way: str) -> None:
+        self._model, self._way = model, way
         graph = model.graph
         self._taken = names(graph)
-        self._shapes = _shapes(model)
-        self._makers = {name: node for node in graph.node for name in node.output if name}
+        self._types = inferred(model)
+        self._given: list[onnx.NodeProto] = list(graph.node)
+        if way == "ops":
+            self._given = rewrite_pools(self._given, [v.name for v in graph.output], self._types, cuda=True)
+            self._given = needed(self._given, [v.name for v in graph.output])[0]
+        self._makers = {name: node for node in self._given for name in node.output if name}
+        self._values = {tensor.name: tensor for tensor in graph.initializer}
+        self._uses = Counter(name for node in self._given for name in node.input)
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._zero = ""
 
     def model(self) -> onnx.ModelProto:
-        graph = self._model.graph
-        masks = {node.output[0]: node.input[0] for node in graph.node if mask_of(node)}
-        for node in graph.node:
+        masks = {node.output[0]: node.input[0] for node in self._given if mask_of(node)}
+        for node in self._given:
             if node.output[0] in masks:
                 continue
             sides = [name for name in node.input if name in masks] if node.op_type == "Mul" else []
@@ -52,17 +93,11 @@ class _Rewrite:
             elif node.op_type == "MaxUnpool":
                 self._unpooled(node)
             else:
-                self._nodes.append(node)
+                self._nodes.append(self._convolved(node) or node)
         left = {name for node in self._nodes for name in node.input}
-        kept = [node for node in graph.node if node.output[0] in masks and node.output[0] in left]
-        pools = self._nodes if self._indices else [_without_indices(node) for node in self._nodes]
-        nodes = _sorted([*kept, *pools], self._available())
-        made = onnx.GraphProto()
-        made.CopyFrom(graph)
-        del made.node[:]
-        made.node.extend(nodes)
-        made.initializer.extend(self._constants)
-        return rebuild(self._model, made)
+        kept = [node for node in self._given if node.output[0] in masks and node.output[0] in left]
+        pools = [_without_indices(node) for node in self._nodes] if self._way == "planes" else self._nodes
+        return _with_ops(self._model, _sorted([*kept, *pools], self._available()), self._constants, self._types)
 
     def _available(self) -> set[str]:
         graph = self._model.graph
@@ -75,26 +110,61 @@ class _Rewrite:
 
     def _constant(self, wanted: str, values: Any) -> str:
         name = fresh(wanted, self._taken)
-        self._constants.append(numpy_helper.from_array(np.asarray(values), name))
+        self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
         return name
 
     def _nothing(self) -> str:
         self._zero = self._zero or self._constant("zero", np.float32(0))
         return self._zero
 
+    def _convolved(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """A ConvTranspose at stride 1 as a Conv; None for other nodes."""
+        stated = attributes(node) if node.op_type == "ConvTranspose" and self._way == "ops" else {}
+        values = self._values.get(node.input[1]) if stated else None
+        if values is None or set(stated.get("strides", [1])) != {1} or stated.get("group", 1) != 1:
+            return None
+        weight = numpy_helper.to_array(values)
+        rank = weight.ndim - 2
+        dilations = stated.get("dilations", [1] * rank)
+        reach = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)] * 2
+        pads = [r - p for r, p in zip(reach, stated.get("pads", [0] * 2 * rank), strict=True)]
+        if min(pads) < 0 or any(stated.get("output_padding", [])) or "output_shape" in stated:
+            return None
+        flipped = np.flip(weight.swapaxes(0, 1), axis=tuple(range(2, weight.ndim)))
+        read = [node.input[0], self._constant(f"{node.input[1]}:flipped", flipped), *node.input[2:]]
+        words = {"kernel_shape": weight.shape[2:], "pads": pads, "dilations": dilations}
+        return helper.make_node("Conv", read, node.output, node.name, **words)
+
     def _masked(self, node: onnx.NodeProto, source: str, mask: str) -> None:
         gradient = next(name for name in node.input if name != mask)
+        if self._way == "ops" and self._alike(source, gradient):
+            parts = self._parts(gradient)
+            self._nodes = [other for other in self._nodes if len(parts) == 1 or gradient not in other.output]
+            made = helper.make_node(RELU_GRADIENT, [source, *parts], node.output, node.name, domain=DOMAIN)
+            self._nodes.append(made)
+            return
         positive = self._op("Greater", [source, self._nothing()], f"{mask}:positive")
         self._op("Where", [positive, gradient, self._nothing()], "", node.output[0])
 
+    def _alike(self, *tensors: str) -> bool:
+        shapes = [dims(self._types[name]) if name in self._types else None for name in tensors]
+        return shapes[0] is not None and all(shape == shapes[0] for shape in shapes)
+
+    def _parts(self, gradient: str) -> list[str]:
+        """The two that make `gradient`, if they are added and nobody else asks for the sum."""
+        made = self._makers.get(gradient)
+        alone = made is not None and made.op_type == "Add" and self._uses[gradient] == 1
+        return list(made.input) if made is not None and alone and self._alike(gradient, *made.input) else [gradient]
+
     def _unpooled(self, node: onnx.NodeProto) -> None:
         pool = self._makers[node.input[1]]
-        shape = self._shapes.get(pool.input[0])
-        if shape is None:
+        shape = dims(self._types[pool.input[0]]) if pool.input[0] in self._types else None
+        if not shape or not all(isinstance(size, int) and size for size in shape):
             raise Error(f"the max-pool {pool.name!r}: on a GPU the picture's size must be closed")
-        if self._indices:
-            return self._scattered(node, shape)
-        return self._sorted_out(node, pool, shape)
+        sizes = tuple(map(int, shape))  # type: ignore[arg-type]
+        if self._way != "planes":
+            return self._scattered(node, sizes)
+        return self._sorted_out(node, pool, sizes)
 
     def _scattered(self, node: onnx.NodeProto, shape: tuple[int, ...]) -> None:
         gradient, where = node.input[:2]
@@ -150,12 +220,6 @@ def _without_indices(node: onnx.NodeProto) -> onnx.NodeProto:
     if node.op_type != "MaxPool" or len(node.output) == 1:
         return node
     return helper.make_node("MaxPool", list(node.input), [node.output[0]], node.name, **attributes(node))
-
-
-def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Of the tensors whose sizes are all closed."""
-    found = {name: dims(value) for name, value in inferred(model).items()}
-    return {name: tuple(map(int, sizes)) for name, sizes in found.items() if sizes and all(sizes)}  # type: ignore[arg-type]
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto], available: set[str]) -> list[onnx.NodeProto]:

@@ -1,4 +1,5 @@
-"""The gradient of a max-pool as `stylogram.MaxPoolGradient`, an op of the engine's library.
+"""Max-pools and their gradients as ops of the engine's library: `stylogram.MaxPoolGradient`, and for GPUs
+`CudaMaxPool` and `CudaMaxPoolGradient`.
 
 In ONNX's words a max-pool is run again for the places of its maxima, and the gradients are scattered there. ONNX
 Runtime takes longer for this than for all convolutions of a network like SqueezeNet, whose windows overlap; the op
@@ -10,6 +11,7 @@ finds the places and adds up at once. A ReLU's mask on what was pooled is taken 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper
@@ -17,7 +19,7 @@ from onnx import TensorProto, helper
 from .domain import DOMAIN
 from .graph import attributes, dims
 
-OP = "MaxPoolGradient"
+OP, CUDA_OP, CUDA_POOL = "MaxPoolGradient", "CudaMaxPoolGradient", "CudaMaxPool"
 STEEP = 1e38  # HardSigmoid with at least this slope, and no offset, is the mask of a ReLU
 
 
@@ -30,10 +32,45 @@ def mask_of(node: onnx.NodeProto | None) -> str:
 
 
 def rewrite_pools(
-    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], types: Mapping[str, onnx.ValueInfoProto]
+    nodes: Sequence[onnx.NodeProto],
+    outputs: Sequence[str],
+    types: Mapping[str, onnx.ValueInfoProto],
+    cuda: bool = False,
 ) -> list[onnx.NodeProto]:
     """The nodes of a backward graph with the op for every gradient of a max-pool over pictures; some are left over."""
-    return _Pools(nodes, outputs, types).rewritten()
+    return _Pools(nodes, outputs, types, cuda).rewritten()
+
+
+def cuda_pools(nodes: Sequence[onnx.NodeProto], types: Mapping[str, onnx.ValueInfoProto]) -> list[onnx.NodeProto]:
+    """The nodes with CudaMaxPool for max-pools over float32 pictures of closed sizes that give no places."""
+    return [_cuda_pool(node, types) or node for node in nodes]
+
+
+def _cuda_pool(node: onnx.NodeProto, types: Mapping[str, onnx.ValueInfoProto]) -> onnx.NodeProto | None:
+    if not _is_plain(node, types) or any(node.output[1:]) or node.output[0] not in types:
+        return None
+    sizes = (dims(types[node.output[0]]) or (0, 0))[-2:]
+    if not all(isinstance(size, int) and size for size in sizes):
+        return None
+    words = {**_words(attributes(node)), "sizes": list(sizes), "channels_last": 0}
+    return helper.make_node(CUDA_POOL, node.input[:1], node.output[:1], node.name, domain=DOMAIN, **words)
+
+
+def _is_plain(node: onnx.NodeProto, types: Mapping[str, onnx.ValueInfoProto]) -> bool:
+    """Whether the node is a max-pool over float32 pictures (N,C,H,W), without dilations."""
+    if node.op_type != "MaxPool" or node.domain or node.input[0] not in types:
+        return False
+    value = types[node.input[0]]
+    shape, stated = dims(value), attributes(node)
+    fits = shape is not None and len(shape) == 4 and value.type.tensor_type.elem_type == TensorProto.FLOAT
+    plain = set(stated.get("dilations", [1])) == {1} and not stated.get("storage_order", 0)
+    return fits and plain and stated.get("auto_pad", "NOTSET") == "NOTSET"
+
+
+def _words(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """A max-pool's attributes as the ops have them."""
+    kernel = stated["kernel_shape"]
+    return {"kernel_shape": kernel, "strides": stated.get("strides", [1, 1]), "before": stated.get("pads", [0] * 4)[:2]}
 
 
 @dataclass
@@ -45,9 +82,13 @@ class _Gradient:
 
 class _Pools:
     def __init__(
-        self, nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], types: Mapping[str, onnx.ValueInfoProto]
+        self,
+        nodes: Sequence[onnx.NodeProto],
+        outputs: Sequence[str],
+        types: Mapping[str, onnx.ValueInfoProto],
+        cuda: bool,
     ) -> None:
-        self._nodes, self._types = nodes, types
+        self._nodes, self._types, self._cuda = nodes, types, cuda
         self._makers = {name: node for node in nodes for name in node.output if name}
         self._uses = Counter([*outputs, *(name for node in nodes for name in node.input)])
 
@@ -66,13 +107,7 @@ class _Pools:
     def _pool(self, where: str) -> onnx.NodeProto | None:
         """The pool over float32 pictures that makes these places."""
         pool = self._makers.get(where)
-        if pool is None or pool.op_type != "MaxPool" or pool.output[1:] != [where] or pool.input[0] not in self._types:
-            return None
-        value = self._types[pool.input[0]]
-        shape, stated = dims(value), attributes(pool)
-        fits = shape is not None and len(shape) == 4 and value.type.tensor_type.elem_type == TensorProto.FLOAT
-        plain = set(stated.get("dilations", [1])) == {1} and not stated.get("storage_order", 0)
-        return pool if fits and plain and stated.get("auto_pad", "NOTSET") == "NOTSET" else None
+        return pool if pool is not None and pool.output[1:] == [where] and _is_plain(pool, self._types) else None
 
     def _scattered(self, node: onnx.NodeProto) -> _Gradient | None:
         """As vjp/maxpool.py makes it where windows overlap."""
@@ -103,9 +138,7 @@ class _Pools:
         return None
 
     def _node(self, output: str, gradient: _Gradient) -> onnx.NodeProto:
-        stated = attributes(gradient.pool)
-        kernel = stated["kernel_shape"]
-        words = {"kernel_shape": kernel, "strides": stated.get("strides", [1, 1])}
-        words |= {"before": stated.get("pads", [0] * 4)[:2], "positive": int(gradient.positive)}
-        read = [gradient.pool.input[0], gradient.gy]
-        return helper.make_node(OP, read, [output], output, domain=DOMAIN, **words)
+        words = {**_words(attributes(gradient.pool)), "positive": int(gradient.positive)}
+        words |= {"channels_last": 0} if self._cuda else {}
+        read, op = [gradient.pool.input[0], gradient.gy], CUDA_OP if self._cuda else OP
+        return helper.make_node(op, read, [output], output, domain=DOMAIN, **words)

@@ -20,6 +20,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .backward import Derivative
+from .domain import DOMAIN
 from .errors import Error, one_of
 from .graph import attributes, dims, fresh, inferred, names, rebuild
 
@@ -40,6 +41,7 @@ HOMOGENEOUS = frozenset(
         "AveragePool",
         "Concat",
         "Conv",
+        "CudaMaxPool",
         "DepthToSpace",
         "Dropout",
         "Flatten",
@@ -70,6 +72,9 @@ BF16 = frozenset(
         "Concat",
         "ConstantOfShape",
         "Conv",
+        "CudaMaxPool",
+        "CudaMaxPoolGradient",
+        "CudaReluGradient",
         "Div",
         "Flatten",
         "Gemm",
@@ -126,7 +131,8 @@ class _Narrow:
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._made: dict[str, onnx.TensorProto] = {}
         self.renamed: dict[str, str] = {}
-        kinds = {name: value.type.tensor_type.elem_type for name, value in inferred(model).items()}
+        self._types = inferred(model)
+        kinds = {name: value.type.tensor_type.elem_type for name, value in self._types.items()}
         self._floats = {name for name, kind in kinds.items() if kind == TensorProto.FLOAT}
 
     def _op(self, op: str, inputs: Sequence[str], output: str, **stated: Any) -> str:
@@ -168,7 +174,7 @@ class _Narrow:
         outputs = [self.renamed.get(name, name) for name in node.output]
         if self._kind == TensorProto.BFLOAT16 and node.op_type not in BF16:
             return self._between_casts(node, inputs, outputs, stated)
-        self._nodes.append(helper.make_node(node.op_type, inputs, outputs, node.name, **stated))
+        self._nodes.append(helper.make_node(node.op_type, inputs, outputs, node.name, domain=node.domain, **stated))
         return None
 
     def _between_casts(
@@ -194,6 +200,11 @@ class _Narrow:
         graph = helper.make_graph(
             self._nodes, self._model.graph.name, list(inputs), list(outputs), list(self._made.values())
         )
+        said = {value.name for value in outputs}
+        for node in self._model.graph.node:  # what ONNX cannot infer
+            name = self.renamed.get(node.output[0], node.output[0])
+            if node.domain == DOMAIN and name not in said:
+                graph.value_info.append(_info(self._types[node.output[0]], name, self._kind))
         made = rebuild(self._model, graph)
         if self._kind == TensorProto.BFLOAT16:
             for opset in made.opset_import:

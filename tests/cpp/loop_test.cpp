@@ -132,7 +132,7 @@ TEST_F(Loop, PreconditioningFollowsThePairAndTheOptions) {
     other.run(6);
     return other.present();
   };
-  EXPECT_EQ(after("coarse", 1.0), after("narrow", {}));
+  EXPECT_EQ(after("coarse", 1.4), after("narrow", {}));
   EXPECT_EQ(after("coarse", {}), after("narrow", 1.7));
   EXPECT_NE(after("coarse", {}), after("narrow", {}));
 }

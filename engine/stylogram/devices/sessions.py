@@ -14,11 +14,12 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 from stylogram_export import Derivative, differentiate
-from stylogram_export.gpu import portable
+from stylogram_export.gpu import portable, portable_forward
 from stylogram_export.graph import cut
 from stylogram_export.precision import narrowed, narrowed_forward
 from stylogram_export.specialise import specialise
 
+from .. import _core
 from ..errors import Error
 from ..session import Array, Shape, give_back, output_shapes
 from . import tensorrt
@@ -91,6 +92,7 @@ def cuda_options(place: Place) -> dict[str, str]:
         "user_compute_stream": str(place.queue.handle),
         "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE costs up to a second for every shape, and wins nothing
         "use_tf32": "0" if place.precision == "fp32" else "1",
+        "fuse_conv_bias": "1",  # else cuDNN adds it in a pass of its own
         "enable_cuda_graph": "1" if place.graphs and place.kind == "cuda" else "0",
         "arena_extend_strategy": "kSameAsRequested",
     }
@@ -110,6 +112,7 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     """A session of `model` on the GPU, and nowhere else: what would run on the CPU is an error."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is an error here is raised
+    options.register_custom_ops_library(_core.__file__)
     if place.kind != "host":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     data = model.SerializeToString()
@@ -120,9 +123,11 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
         session = onnxruntime.InferenceSession(data, options, providers=chosen, enable_fallback=0)
     except Exception as problem:  # ONNX Runtime raises types of its own, which share no base
         text = " ".join(str(problem).split())
-        if "disable_cpu_ep_fallback" in text or "fallback to CPU" in text:
+        if "default CPU EP" in text or "have not been partitioned" in text:
+            lacks = ", ".join(_on_cpu(data, chosen)) or text[:300]
             raise Error(
-                f"device {place.kind}: the provider does not support an operator of this network: {text[:300]}"
+                f"device {place.kind}: ONNX Runtime's provider has no {lacks} in {place.precision}, of which this "
+                "network has some; another --precision or --device cpu may do"
             ) from None
         raise explained(problem, f"device {place.kind}, making a session") from problem
     wanted = chosen[0] if isinstance(chosen[0], str) else chosen[0][0]
@@ -130,6 +135,20 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
         raise Error(f"device {place.kind}: ONNX Runtime could not load {wanted}: {_library_hint(place)}")
     session._model_bytes = None  # one more copy of the weights
     return session
+
+
+def _on_cpu(data: bytes, chosen: Sequence[Any]) -> list[str]:
+    """The operators that would run on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.register_custom_ops_library(_core.__file__)
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    without = [(name, {**given, "enable_cuda_graph": "0"} if name == CUDA else given) for name, given in chosen]
+    session = onnxruntime.InferenceSession(data, options, providers=without, enable_fallback=0)
+    parts = session.get_provider_graph_assignment_info()
+    return sorted(
+        {node.op_type for part in parts if part.ep_name == "CPUExecutionProvider" for node in part.get_nodes()}
+    )
 
 
 def _library_hint(place: Place) -> str:
@@ -175,7 +194,7 @@ class _Bound:
 
 def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, relu: str, place: Place) -> Derivative:
     """The pair of graphs in what the GPU's providers run, and in the precision."""
-    pair = portable(differentiate(model, list(taps), shape, relu), indices=place.kind != "tensorrt")
+    pair = portable(differentiate(model, list(taps), shape, relu), "planes" if place.kind == "tensorrt" else "ops")
     return narrowed(pair, place.precision)
 
 
@@ -233,7 +252,8 @@ class DevicePass:
 
 def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, Array]:
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once: for targets."""
-    part = narrowed_forward(specialise(cut(model, list(taps)), picture.shape), place.precision)
+    whole = specialise(cut(model, list(taps)), picture.shape)
+    part = narrowed_forward(whole if place.kind == "tensorrt" else portable_forward(whole), place.precision)
     arrays = outputs(part, place.queue)
     source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
     once = Place(place.kind, place.queue, place.precision, graphs=False)

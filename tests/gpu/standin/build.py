@@ -1,0 +1,93 @@
+"""Libraries in place of CUDA's and cuDNN's, for an onnxruntime-gpu on a machine without a GPU.
+
+    python tests/gpu/standin/build.py FOLDER      # FOLDER/ort: onnxruntime-gpu, FOLDER/lib: the libraries
+
+`cudart.cpp` and `cudnn.cpp` are what they do; every other function that ONNX Runtime's providers ask for succeeds and
+does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC and nm.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+LIBRARIES = {
+    "libcudart.so.13": (r"(__)?cuda\w+", HERE / "cudart.cpp"),
+    "libcublas.so.13": (r"cublas(?!Lt)\w+", None),
+    "libcublasLt.so.13": (r"cublasLt\w+", None),
+    "libcurand.so.10": (r"curand\w+", None),
+    "libcuda.so.1": (r"cu[A-Z]\w+", None),
+    "libcudnn.so.9": (r"cudnn\w+", HERE / "cudnn.cpp"),
+}
+
+
+def headers() -> Path:
+    """Where CUDA's headers are."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        raise SystemExit("CUDA's headers are needed, which come with nvcc: it is not here")
+    said = subprocess.run([nvcc, "--dryrun", "-c", "x.cu"], capture_output=True, text=True, check=False).stderr
+    for found in re.findall(r'"?-I([^"\s]+)"?', said):
+        if (Path(found) / "cuda_runtime_api.h").exists():
+            return Path(found)
+    raise SystemExit("CUDA's headers are needed, and nvcc does not say where they are")
+
+
+def fetch(folder: Path) -> None:
+    """onnxruntime-gpu of the pinned version, unpacked."""
+    version = re.search(r"(?m)^onnxruntime==(\S+)", (ROOT / "constraints.txt").read_text())
+    assert version is not None
+    wheels = folder / "wheels"
+    command = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", str(wheels)]
+    subprocess.run([sys.executable, "-m", "pip", *command, f"onnxruntime-gpu=={version[1]}"], check=True)
+    with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
+        wheel.extractall(folder / "part")
+    shutil.rmtree(wheels)
+    (folder / "part").rename(folder / "ort")
+
+
+def asked(ort: Path) -> set[str]:
+    """The functions that the CUDA provider asks for: as symbols, and of cuDNN, which it opens itself, as names."""
+    provider = ort / "onnxruntime/capi/libonnxruntime_providers_cuda.so"
+    listed = subprocess.run(["nm", "-D", "--undefined-only", provider], capture_output=True, text=True, check=True)
+    names = {line.split()[-1].partition("@")[0] for line in listed.stdout.splitlines()}
+    return names | {name.decode() for name in re.findall(rb"\0(cudnn[A-Z]\w+)(?=\0)", provider.read_bytes())}
+
+
+def build(name: str, functions: set[str], source: Path | None, folder: Path, include: Path) -> None:
+    """One library: its own source, and for the functions that this has not, ones that do nothing."""
+    written = source.read_text() if source else ""
+    lines = ["#include <stdlib.h>"]
+    for function in sorted(functions):
+        if re.search(rf"\b{function}\(", written):
+            continue
+        body = "(void** made) { *made = calloc(1, 4096); return 0; }" if "Create" in function else "() { return 0; }"
+        lines.append(f'__attribute__((visibility("default"))) long {function}{body}')
+    made, script = folder / f"{name}.c", folder / f"{name}.map"
+    made.write_text("\n".join(lines) + "\n")
+    script.write_text(f"{name} {{ *; }};\n")  # the version that ONNX Runtime's symbols carry
+    flags = ["-O1", "-shared", "-fPIC", "-fvisibility=hidden", f"-I{include}"]
+    given = [str(made), *([str(source)] if source else [])]
+    given += [str(folder / "libcudart.so.13")] if name == "libcudnn.so.9" else []  # where it writes down what it did
+    link = f"-Wl,-soname,{name},--version-script,{script}"
+    subprocess.run(["gcc", *flags, *given, link, "-lstdc++", "-o", str(folder / name)], check=True)
+
+
+def main(folder: Path) -> None:
+    """All of it; what is there is not fetched again."""
+    if not (folder / "ort").exists():
+        fetch(folder)
+    libraries = folder / "lib"
+    libraries.mkdir(exist_ok=True)
+    functions, include = asked(folder / "ort"), headers()
+    for name, (form, source) in LIBRARIES.items():
+        wanted = {function for function in functions if re.fullmatch(form, function)}
+        build(name, wanted | ({"cuInit"} if name == "libcuda.so.1" else set()), source, libraries, include)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())

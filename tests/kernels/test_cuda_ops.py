@@ -1,0 +1,176 @@
+"""The ops for ONNX Runtime's CUDA provider against their formulas: on ONNX Runtime's CPU with an emulated GPU's memory,
+and by STYLOGRAM_TEST_CUDA=gpu on a GPU."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnxruntime
+import pytest
+from kernels import emulated
+from onnx import TensorProto, helper
+from stylogram.devices import sessions
+from stylogram.devices.arrays import Queue
+from stylogram.devices.sessions import Place
+
+KINDS = {
+    "float32": (np.float32, TensorProto.FLOAT),
+    "float16": (np.float16, TensorProto.FLOAT16),
+    "bfloat16": (ml_dtypes.bfloat16, TensorProto.BFLOAT16),
+}
+#: Kernel, strides, pads above, on the left, below and on the right.
+WINDOWS = [
+    ((2, 2), (2, 2), (0, 0, 0, 0)),
+    ((3, 3), (2, 2), (0, 0, 0, 0)),
+    ((3, 3), (2, 2), (1, 1, 1, 1)),
+    ((3, 2), (1, 3), (1, 0, 1, 1)),
+    ((5, 5), (3, 4), (2, 1, 2, 2)),
+]
+SHAPES = [(1, 1, 5, 6), (2, 3, 9, 8), (3, 20, 17, 23)]
+if emulated.ON_GPU:
+    SHAPES += [(1, 64, 512, 512), (16, 64, 131, 97)]
+
+
+@pytest.fixture(scope="module")
+def place(pytestconfig: pytest.Config) -> Place:
+    queue = emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
+    if emulated.ON_GPU and sessions.CUDA not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime is built without CUDA")
+    return Place("cuda" if emulated.ON_GPU else "host", queue, graphs=False)
+
+
+def draw(shape: tuple[int, ...], seed: int, dtype: Any) -> Any:
+    """Quarters: many are alike."""
+    return (np.round(np.random.default_rng(seed).standard_normal(shape) * 4) / 4).astype(dtype)
+
+
+def upload(queue: Queue, values: Any) -> Any:
+    """A type that the queue knows, for bfloat16 its bits."""
+    return queue.upload(np.ascontiguousarray(values.view(np.uint16) if values.dtype == ml_dtypes.bfloat16 else values))
+
+
+def run(place: Place, op: str, arrays: list[Any], shape: tuple[int, ...], kind: str, **words: Any) -> Any:
+    """What the op makes of arrays of the host."""
+    dtype, number = KINDS[kind]
+    given = [helper.make_tensor_value_info(f"x{i}", number, array.shape) for i, array in enumerate(arrays)]
+    made = [helper.make_tensor_value_info("y", number, shape)]
+    node = helper.make_node(op, [value.name for value in given], ["y"], domain="stylogram", **words)
+    opsets = [helper.make_opsetid("", 22), helper.make_opsetid("stylogram", 1)]
+    model = helper.make_model(helper.make_graph([node], "op", given, made), opset_imports=opsets, ir_version=10)
+    out = upload(place.queue, np.full(shape, 7, dtype))
+    bound = {"y": (out, number), **{f"x{i}": (upload(place.queue, a), number) for i, a in enumerate(arrays)}}
+    sessions._Bound(model, bound, place).run()
+    return out.download().view(dtype)
+
+
+def out_size(size: int, kernel: int, stride: int, pads: int) -> int:
+    return (size + pads - kernel) // stride + 1
+
+
+def reference(x: Any, gy: Any, kernel: Any, strides: Any, before: Any, positive: bool) -> tuple[Any, Any]:
+    """The pool of x (N,C,H,W), and gx, in float32, by the definition."""
+    y, gx = np.full(gy.shape, -np.inf, np.float32), np.zeros(x.shape, np.float32)
+    height, width = x.shape[2:]
+    for n, c, i, j in np.ndindex(gy.shape):
+        top, left = i * strides[0] - before[0], j * strides[1] - before[1]
+        best = None
+        for a in range(max(top, 0), min(top + kernel[0], height)):
+            for b in range(max(left, 0), min(left + kernel[1], width)):
+                if x[n, c, a, b] > y[n, c, i, j]:
+                    y[n, c, i, j], best = x[n, c, a, b], (a, b)
+        if best is not None and (not positive or y[n, c, i, j] > 0):
+            gx[(n, c, *best)] += np.float32(gy[n, c, i, j])
+    return y, gx
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("kernel", "strides", "pads"), WINDOWS)
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_pools_are_the_formula(
+    place: Place, shape: tuple[int, ...], kernel: Any, strides: Any, pads: Any, last: bool, kind: str
+) -> None:
+    dtype = KINDS[kind][0]
+    sizes = [out_size(shape[2 + k], kernel[k], strides[k], pads[k] + pads[2 + k]) for k in range(2)]
+    x, gy = draw(shape, 0, dtype), draw((*shape[:2], *sizes), 1, dtype)
+    words = {"kernel_shape": kernel, "strides": strides, "before": pads[:2], "channels_last": int(last)}
+
+    def laid(values: Any) -> Any:
+        return np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if last else values
+
+    for positive in (False, True):
+        y, gx = reference(x, gy, kernel, strides, pads[:2], positive)
+        if not positive:
+            got = run(place, "CudaMaxPool", [laid(x)], laid(y).shape, kind, sizes=sizes, **words)
+            assert (got == laid(y.astype(dtype))).all()
+        arrays, wanted = [laid(x), laid(gy)], laid(gx.astype(dtype))
+        got = run(place, "CudaMaxPoolGradient", arrays, wanted.shape, kind, positive=int(positive), **words)
+        assert (got == wanted).all()
+
+
+@pytest.mark.skipif(not emulated.ON_GPU, reason="large sizes: STYLOGRAM_TEST_CUDA=gpu asks for a GPU")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES[3:])
+def test_large_pools_give_each_gradient_to_one_place(place: Place, shape: tuple[int, ...], kind: str) -> None:
+    dtype = KINDS[kind][0]
+    x = np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape).astype(np.float32).astype(dtype)
+    sizes = (shape[2] // 2, shape[3] // 2)
+    words = {"kernel_shape": (2, 2), "strides": (2, 2), "before": (0, 0), "channels_last": 0}
+    gy = np.ones((*shape[:2], *sizes), dtype)
+    gx = run(place, "CudaMaxPoolGradient", [x, gy], shape, kind, positive=0, **words).astype(np.float32)
+    parts = gx[:, :, : 2 * sizes[0], : 2 * sizes[1]].reshape(*shape[:2], sizes[0], 2, sizes[1], 2)
+    assert (parts.sum((3, 5)) == 1).all()
+    y = run(place, "CudaMaxPool", [x], gy.shape, kind, sizes=sizes, **words)
+    chosen = np.where(gx > 0, x.astype(np.float32), 0)[:, :, : 2 * sizes[0], : 2 * sizes[1]]
+    assert (chosen.reshape(parts.shape).sum((3, 5)) == y.astype(np.float32)).all()
+
+
+def test_a_nan_wins_and_takes_no_gradient(place: Place) -> None:
+    x = np.array([[[[1, 2, np.nan, 3]]]], np.float32)
+    words = {"kernel_shape": (1, 2), "strides": (1, 2), "before": (0, 0), "channels_last": 0}
+    y = run(place, "CudaMaxPool", [x], (1, 1, 1, 2), "float32", sizes=(1, 2), **words)
+    assert np.isnan(y[..., 1]).all()
+    assert y[0, 0, 0, 0] == 2
+    ones = np.ones((1, 1, 1, 2), np.float32)
+    gx = run(place, "CudaMaxPoolGradient", [x, ones], x.shape, "float32", positive=0, **words)
+    assert gx.ravel().tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("size", [1, 7, 8, 4099])
+def test_the_gradient_of_a_relu_is_the_formula(place: Place, size: int, kind: str) -> None:
+    dtype = KINDS[kind][0]
+    y, gy, more = (np.random.default_rng(seed).standard_normal(size).astype(dtype) for seed in range(3))
+    y[0] = 0
+    got = run(place, "CudaReluGradient", [y, gy], (size,), kind)
+    assert (got == np.where(y > 0, gy, 0).astype(dtype)).all()
+    got = run(place, "CudaReluGradient", [y, gy, more], (size,), kind)
+    both = (gy.astype(np.float32) + more.astype(np.float32)).astype(dtype)
+    assert (got == np.where(y > 0, both, 0).astype(dtype)).all()
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_every_number_of_16_bits_is_read_and_rounded_as_it_should_be(place: Place, kind: str) -> None:
+    dtype = KINDS[kind][0]
+    every = np.arange(1 << 16, dtype=np.uint16).view(dtype)
+    other = np.random.default_rng(0).permutation(every)
+    with np.errstate(all="ignore"):
+        both = (every.astype(np.float32) + other.astype(np.float32)).astype(dtype)
+    got = run(place, "CudaReluGradient", [np.ones_like(every), every, other], every.shape, kind)
+    assert same(got, both).all()
+    alone = run(place, "CudaReluGradient", [np.ones_like(every), every], every.shape, kind)
+    zero = every.view(np.uint16) == 0x8000  # -0, to which 0 is added
+    assert (same(alone, every) | zero).all()
+
+
+def same(a: Any, b: Any) -> Any:
+    """To the bit, or both no number."""
+    with np.errstate(invalid="ignore"):
+        return (a.view(np.uint16) == b.view(np.uint16)) | (np.isnan(a) & np.isnan(b))
+
+
+def test_other_types_are_refused(place: Place) -> None:
+    KINDS["float64"] = (np.float64, TensorProto.DOUBLE)
+    with pytest.raises(Exception, match="float32, float16 and bfloat16 are accepted"):
+        run(place, "CudaReluGradient", [np.ones(3), np.ones(3)], (3,), "float64")
+    del KINDS["float64"]
