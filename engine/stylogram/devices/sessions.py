@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 from stylogram_export import Derivative, differentiate
+from stylogram_export.channels_last import channels_last
 from stylogram_export.gpu import portable, portable_forward
 from stylogram_export.graph import cut
 from stylogram_export.precision import narrowed, narrowed_forward
@@ -47,13 +48,22 @@ class Place:
     """Where and how the graphs run.
 
     `kind`: "cuda" or "tensorrt"; "host" is ONNX Runtime's CPU on the memory of an emulated GPU, for tests. `graphs`:
-    ONNX Runtime replays each session as a CUDA graph, which fixed shapes and addresses allow.
+    ONNX Runtime replays each session as a CUDA graph, which fixed shapes and addresses allow. `channels_last`: how
+    pictures lie between convolutions; None: as the precision's convolutions want them.
     """
 
     kind: str
     queue: Queue
     precision: str = "fp32"
     graphs: bool = True
+    channels_last: bool | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether channels come last. ONNX Runtime cannot in bfloat16; fp32 has no tensor cores, which gain by it."""
+        if self.kind != "cuda":
+            return False
+        return self.precision in ("tf32", "fp16") if self.channels_last is None else self.channels_last
 
     @property
     def memory(self) -> str:
@@ -92,6 +102,7 @@ def cuda_options(place: Place) -> dict[str, str]:
         "user_compute_stream": str(place.queue.handle),
         "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE costs up to a second for every shape, and wins nothing
         "use_tf32": "0" if place.precision == "fp32" else "1",
+        "prefer_nhwc": "1" if place.turned else "0",
         "fuse_conv_bias": "1",  # else cuDNN adds it in a pass of its own
         "enable_cuda_graph": "1" if place.graphs and place.kind == "cuda" else "0",
         "arena_extend_strategy": "kSameAsRequested",
@@ -195,7 +206,8 @@ class _Bound:
 def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, relu: str, place: Place) -> Derivative:
     """The pair of graphs in what the GPU's providers run, and in the precision."""
     pair = portable(differentiate(model, list(taps), shape, relu), "planes" if place.kind == "tensorrt" else "ops")
-    return narrowed(pair, place.precision)
+    pair = narrowed(pair, place.precision)
+    return channels_last(pair) if place.turned else pair
 
 
 class DevicePass:
