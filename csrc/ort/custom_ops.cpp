@@ -1,8 +1,10 @@
 // What ONNX Runtime calls: RegisterCustomOps, which adds the domain `stylogram` with our ops to a session.
 //
 // Everything goes through ONNX Runtime's C API, which is handed in: nothing is linked. Threads are the session's.
+#include <array>
 #include <mutex>
 
+#include "ort/cuda_cast.h"
 #include "ort/cuda_max_pool.h"
 #include "ort/cuda_relu_gradient.h"
 #include "ort/max_pool_gradient.h"
@@ -14,15 +16,23 @@ namespace {
 
 OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
   // The GPU's are the CPU provider's too, where tests run them on an emulated GPU, whose memory is the host's.
-  static const OrtCustomOp ops[] = {described<WinogradConv>(),
-                                    described<PointwiseConv>(),
-                                    described<MaxPoolGradient>(),
-                                    described<CudaMaxPool>(),
-                                    described<CudaMaxPoolGradient>(),
-                                    described<CudaReluGradient>(),
-                                    described<CudaMaxPool, Provider::cuda>(),
-                                    described<CudaMaxPoolGradient, Provider::cuda>(),
-                                    described<CudaReluGradient, Provider::cuda>()};
+  static const auto ops = std::array{
+      described<WinogradConv>(),
+      described<PointwiseConv>(),
+      described<MaxPoolGradient>(),
+      described<CudaMaxPool>(),
+      described<CudaMaxPoolGradient>(),
+      described<CudaReluGradient>(),
+      described<CudaNarrow>(),
+      described<CudaWiden>(),
+      described<CudaPeak>(),
+      described<CudaMaxPool, Provider::cuda>(),
+      described<CudaMaxPoolGradient, Provider::cuda>(),
+      described<CudaReluGradient, Provider::cuda>(),
+      described<CudaNarrow, Provider::cuda>(),
+      described<CudaWiden, Provider::cuda>(),
+      described<CudaPeak, Provider::cuda>(),
+  };
   static std::mutex mutex;
   static OrtCustomOpDomain* domain = nullptr;  // for the process: sessions that use it may outlive any scope
   const std::lock_guard<std::mutex> lock(mutex);

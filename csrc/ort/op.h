@@ -60,6 +60,12 @@ class Node {
     return value;
   }
 
+  float real(const char* attribute) const {
+    float value = 0;
+    require(api_.KernelInfoGetAttribute_float(info_, attribute, &value));
+    return value;
+  }
+
   // Tensors: while it runs.
 
   std::size_t inputs(OrtKernelContext* context) const {

@@ -16,6 +16,7 @@ from .domain import DOMAIN
 from .graph import attributes, dims, fresh, inferred, names, rebuild
 
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+FROM_FIRST, TO_FIRST = ("CudaNarrow", "CudaPeak"), ("CudaWiden", "CudaPeak")  # which turn what they cast, or do not
 
 
 def channels_last(pair: Derivative) -> Derivative:
@@ -72,14 +73,15 @@ class _Last:
         if node.domain != DOMAIN or shape is None or len(shape) != 4:
             self._nodes.append(helper.make_node(node.op_type, inputs, outputs, node.name, domain=node.domain, **stated))
             return
-        turned = []
-        for name in inputs:
-            turned.append(fresh(f"{name}:last", self._taken))
-            self._nodes.append(_turned(name, turned[-1], LAST))
-        here = fresh(f"{outputs[0]}:last", self._taken)
         stated |= {"channels_last": 1} if "channels_last" in stated else {}
-        self._nodes.append(helper.make_node(node.op_type, turned, [here], node.name, domain=DOMAIN, **stated))
-        self._nodes.append(_turned(here, outputs[0], FIRST))
+        if node.op_type not in FROM_FIRST:
+            turned = [fresh(f"{name}:last", self._taken) for name in inputs]
+            self._nodes += [_turned(name, made, LAST) for name, made in zip(inputs, turned, strict=True)]
+            inputs = turned
+        made = outputs[0] if node.op_type in TO_FIRST else fresh(f"{outputs[0]}:last", self._taken)
+        self._nodes.append(helper.make_node(node.op_type, inputs, [made], node.name, domain=DOMAIN, **stated))
+        if made != outputs[0]:
+            self._nodes.append(_turned(made, outputs[0], FIRST))
 
 
 def _last(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:

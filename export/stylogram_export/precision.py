@@ -8,7 +8,8 @@ it,
     F(s x; W, s b) = s F(x; W, b),
 
 so that features of 1e5 fit, and the taps are divided by s in float32. The gradients on the taps are scaled for each
-picture, so that the largest is PEAK, and the gradient on the picture back: the way back is linear.
+picture, so that the largest is PEAK, and the gradient on the picture back: the way back is linear. ONNX Runtime's CUDA
+provider has ops of ours for that (csrc/narrow), which take one pass over a tap where ONNX's take several.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .backward import Derivative
-from .domain import DOMAIN
+from .domain import DOMAIN, VERSION
 from .errors import Error, one_of
 from .graph import attributes, dims, fresh, inferred, names, rebuild
 
@@ -101,31 +102,33 @@ def check(precision: str) -> str:
     return precision
 
 
-def narrowed(pair: Derivative, precision: str) -> Derivative:
-    """The pair in `precision`. Raises Error for fp16 where an op of the network is not homogeneous."""
+def narrowed(pair: Derivative, precision: str, ops: bool = False) -> Derivative:
+    """The pair in `precision`. `ops`: the provider has ours. Raises Error for fp16 where an op is not homogeneous."""
     kind = PRECISIONS[check(precision)]
     if kind == TensorProto.FLOAT:
         return pair
     read = {value.name for value in pair.backward.graph.input}
-    forward = _Forward(pair.forward, kind, pair.taps, [tap for tap in pair.taps if tap in read])
-    backward = _Backward(pair.backward, kind, pair.taps)
+    forward = _Forward(pair.forward, kind, pair.taps, [tap for tap in pair.taps if tap in read], ops)
+    backward = _Backward(pair.backward, kind, pair.taps, ops)
     saved = tuple(forward.narrow.get(name, name) for name in pair.saved)
     more = tuple(forward.narrow[tap] for tap in pair.taps if tap in read and tap not in pair.saved)
     return replace(pair, forward=forward.model(), backward=backward.model(), saved=(*saved, *more))
 
 
-def narrowed_forward(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+def narrowed_forward(model: onnx.ModelProto, precision: str, ops: bool = False) -> onnx.ModelProto:
     """A model that is run for its outputs alone."""
     kind = PRECISIONS[check(precision)]
     taps = [value.name for value in model.graph.output]
-    return model if kind == TensorProto.FLOAT else _Forward(model, kind, taps, []).model()
+    return model if kind == TensorProto.FLOAT else _Forward(model, kind, taps, [], ops).model()
 
 
 class _Narrow:
     """Nodes with other names in places, float32 constants made narrow, Casts at the borders."""
 
-    def __init__(self, model: onnx.ModelProto, kind: int) -> None:
+    def __init__(self, model: onnx.ModelProto, kind: int, ops: bool) -> None:
         self._model, self._kind = model, kind
+        self._ops = ops and kind == TensorProto.FLOAT16
+        self._said: list[onnx.ValueInfoProto] = []  # of what our ops make, which ONNX cannot infer
         self._taken = names(model.graph)
         self._nodes: list[onnx.NodeProto] = []
         self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -137,6 +140,10 @@ class _Narrow:
 
     def _op(self, op: str, inputs: Sequence[str], output: str, **stated: Any) -> str:
         self._nodes.append(helper.make_node(op, list(inputs), [output], **stated))
+        return output
+
+    def _ours(self, op: str, inputs: Sequence[str], output: str, **stated: Any) -> str:
+        self._nodes.append(helper.make_node(op, list(inputs), [output], domain=DOMAIN, **stated))
         return output
 
     def _scalar(self, wanted: str, value: float) -> str:
@@ -201,15 +208,18 @@ class _Narrow:
             self._nodes, self._model.graph.name, list(inputs), list(outputs), list(self._made.values())
         )
         said = {value.name for value in outputs}
-        for node in self._model.graph.node:  # what ONNX cannot infer
+        for node in self._model.graph.node:
             name = self.renamed.get(node.output[0], node.output[0])
             if node.domain == DOMAIN and name not in said:
-                graph.value_info.append(_info(self._types[node.output[0]], name, self._kind))
+                self._said.append(_info(self._types[node.output[0]], name, self._kind))
+        graph.value_info.extend(self._said)
         made = rebuild(self._model, graph)
         if self._kind == TensorProto.BFLOAT16:
             for opset in made.opset_import:
                 opset.version = BF16_OPSET if opset.domain == "" else opset.version
             made.ir_version = max(made.ir_version, 10)
+        if self._ops and DOMAIN not in {opset.domain for opset in made.opset_import}:
+            made.opset_import.append(helper.make_opsetid(DOMAIN, VERSION))
         return made
 
 
@@ -236,8 +246,8 @@ def _info(value: onnx.ValueInfoProto, name: str, kind: int) -> onnx.ValueInfoPro
 class _Forward(_Narrow):
     """`also`: taps that backward reads, which get a narrow output beside. `narrow`: their names, and those of taps."""
 
-    def __init__(self, model: onnx.ModelProto, kind: int, taps: Sequence[str], also: Sequence[str]) -> None:
-        super().__init__(model, kind)
+    def __init__(self, model: onnx.ModelProto, kind: int, taps: Sequence[str], also: Sequence[str], ops: bool) -> None:
+        super().__init__(model, kind, ops)
         self._taps, self._also = list(taps), list(also)
         self._scale = SHRINK if kind == TensorProto.FLOAT16 else 1.0
         self.narrow = {tap: f"{tap}:narrow" for tap in taps}
@@ -301,13 +311,16 @@ class _Forward(_Narrow):
         if self._scale == 1:
             self._op("Cast", [self.narrow[tap]], tap, to=TensorProto.FLOAT)
             return
+        if self._ops and len(dims(self._types[tap]) or ()) == 4:
+            self._ours("CudaWiden", [self.narrow[tap]], tap, scale=1 / self._scale, channels_last=0)
+            return
         wide = self._op("Cast", [self.narrow[tap]], fresh(f"{tap}:wide", self._taken), to=TensorProto.FLOAT)
         self._op("Mul", [wide, self._scalar("grow", 1 / self._scale)], tap)
 
 
 class _Backward(_Narrow):
-    def __init__(self, model: onnx.ModelProto, kind: int, taps: Sequence[str]) -> None:
-        super().__init__(model, kind)
+    def __init__(self, model: onnx.ModelProto, kind: int, taps: Sequence[str], ops: bool) -> None:
+        super().__init__(model, kind, ops)
         self._incoming = [f"gy:{tap}" for tap in taps]
         self._taps = set(taps)
 
@@ -325,8 +338,13 @@ class _Backward(_Narrow):
                 inputs.append(_info(value, value.name, self._kind if kind == TensorProto.FLOAT else kind))
         factor = self._factor() if self._kind == TensorProto.FLOAT16 else ""
         for name in self._incoming:
+            cast = fresh(f"{name}:cast", self._taken)
+            if self._ops:
+                self.renamed[name] = self._ours("CudaNarrow", [name, factor], cast, channels_last=0)
+                self._said.append(_info(self._types[name], cast, self._kind))
+                continue
             scaled = self._op("Mul", [name, factor], fresh(f"{name}:scaled", self._taken)) if factor else name
-            self.renamed[name] = self._op("Cast", [scaled], fresh(f"{name}:cast", self._taken), to=self._kind)
+            self.renamed[name] = self._op("Cast", [scaled], cast, to=self._kind)
         gradient = graph.output[0].name
         self.renamed[gradient] = fresh(f"{gradient}:narrow", self._taken)
         for node in graph.node:
@@ -343,11 +361,22 @@ class _Backward(_Narrow):
         rank = {len(dims(v) or ()) for v in self._model.graph.input if v.name in self._incoming}
         if rank != {4}:
             raise Error("precision fp16: taps (N,C,h,w) are accepted, got one of another rank")
+        peak = self._peak() if self._ops else self._highest()
+        largest = self._op("Max", [*peak, self._scalar("least", 1e-30)], fresh("largest", self._taken))
+        return self._op("Div", [self._scalar("peak", PEAK), largest], fresh("factor", self._taken))
+
+    def _highest(self) -> list[str]:
+        """The largest of each tap's."""
         axes = fresh("axes", self._taken)
         self._made[axes] = numpy_helper.from_array(np.array([1, 2, 3], np.int64), axes)
-        highest = []
+        sizes = [self._op("Abs", [name], fresh(f"{name}:size", self._taken)) for name in self._incoming]
+        return [self._op("ReduceMax", [size, axes], fresh(f"{size}:max", self._taken), keepdims=1) for size in sizes]
+
+    def _peak(self) -> list[str]:
+        """The same, from tap to tap."""
+        found: list[str] = []
         for name in self._incoming:
-            size = self._op("Abs", [name], fresh(f"{name}:size", self._taken))
-            highest.append(self._op("ReduceMax", [size, axes], fresh(f"{name}:max", self._taken), keepdims=1))
-        largest = self._op("Max", [*highest, self._scalar("least", 1e-30)], fresh("largest", self._taken))
-        return self._op("Div", [self._scalar("peak", PEAK), largest], fresh("factor", self._taken))
+            found = [self._ours("CudaPeak", [name, *found], fresh(f"{name}:peak", self._taken))]
+            batch = (dims(self._types[name]) or (None,))[0]
+            self._said.append(helper.make_tensor_value_info(found[0], TensorProto.FLOAT, [batch, 1, 1, 1]))
+        return found

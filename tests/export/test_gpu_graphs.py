@@ -11,7 +11,9 @@ from narrow_vgg import picture, relative, weights
 from onnx import TensorProto, helper
 from stylogram import _core
 from stylogram_export import Error, differentiate
+from stylogram_export.channels_last import channels_last
 from stylogram_export.gpu import WAYS, portable
+from stylogram_export.graph import dims
 from stylogram_export.models import vgg
 from stylogram_export.precision import narrowed, narrowed_forward
 from stylogram_export.prepare import prepare
@@ -92,10 +94,13 @@ def test_windows_that_overlap_are_one_clear_line_without_indices():
         portable(differentiate(model, ["y"], (1, 3, 9, 9)), "planes")
 
 
-def test_float16_gives_nearly_the_same():
+@pytest.mark.parametrize("ops", [False, True])
+def test_float16_gives_nearly_the_same(ops):
     x = picture(32, 48, batch=2)
     pair = portable(pair_of(x.shape))
-    narrow = narrowed(pair, "fp16")
+    narrow = narrowed(pair, "fp16", ops)
+    used = Counter(node.op_type for model in (narrow.forward, narrow.backward) for node in model.graph.node)
+    assert (used["CudaWiden"], used["CudaNarrow"], used["CudaPeak"]) == ((len(TAPS),) * 3 if ops else (0, 0, 0))
     kinds = {v.name: v.type.tensor_type.elem_type for v in narrow.forward.graph.output}
     assert all(kinds[tap] == TensorProto.FLOAT for tap in TAPS)
     assert {kinds[name] for name in narrow.saved if name not in TAPS} <= {TensorProto.FLOAT16, TensorProto.INT64}
@@ -106,10 +111,11 @@ def test_float16_gives_nearly_the_same():
     assert np.linalg.norm(gradient - wanted) < FLIPS * np.linalg.norm(wanted)
 
 
-def test_float16_gives_a_batch_what_each_picture_gets_alone():
+@pytest.mark.parametrize("ops", [False, True])
+def test_float16_gives_a_batch_what_each_picture_gets_alone(ops):
     x = picture(32, 48, batch=2) * np.array([1, 0.2], np.float32).reshape(2, 1, 1, 1)
-    together = narrowed(portable(pair_of(x.shape)), "fp16")
-    alone = narrowed(portable(pair_of((1, *x.shape[1:]))), "fp16")
+    together = narrowed(portable(pair_of(x.shape)), "fp16", ops)
+    alone = narrowed(portable(pair_of((1, *x.shape[1:]))), "fp16", ops)
     rng = np.random.default_rng(0)
     made = run(together.forward, {"x": x})
     incoming = {f"gy:{tap}": rng.standard_normal(made[tap].shape, np.float32) for tap in TAPS}
@@ -147,6 +153,28 @@ def test_features_of_a_hundred_thousand_fit_into_float16():
         assert relative(made[tap], expected[tap]) < 5e-3
     assert np.linalg.norm(gradient - wanted) < FLIPS * np.linalg.norm(wanted)
     assert relative(run(narrowed_forward(pair.forward, "fp16"), {"x": x})["conv2_1"], expected["conv2_1"]) < 5e-3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_channels_last_changes_nothing(pooling, precision):
+    x = picture(33, 48, batch=2)
+    pair = narrowed(portable(pair_of(x.shape, pooling)), precision, ops=True)
+    last = channels_last(pair)
+    wanted, made = gradients(pair, x), gradients(last, x)
+    for tap in TAPS:
+        assert (made[0][tap] == wanted[0][tap]).all()
+    # ONNX Runtime's CPU computes float16 in float32, and rounds between other nodes where there are Transposes.
+    most = FLIPS * np.linalg.norm(wanted[1]) if precision == "fp16" else 0
+    assert np.linalg.norm(made[1] - wanted[1]) <= most
+    kept = {v.name: dims(v) for v in last.forward.graph.output if v.name not in TAPS}
+    assert set(kept) == set(last.saved)
+    first = {v.name: dims(v) for v in pair.forward.graph.output}
+    for name, sizes in kept.items():
+        n, c, h, w = first[name.removesuffix(":kept")]
+        assert sizes == (n, h, w, c)
+    given = {v.name for v in last.backward.graph.input}
+    assert not given.intersection(TAPS)
 
 
 def test_an_op_that_cannot_be_scaled_is_one_clear_line():

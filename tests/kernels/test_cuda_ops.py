@@ -1,6 +1,7 @@
 """The ops for ONNX Runtime's CUDA provider against their formulas: on ONNX Runtime's CPU with an emulated GPU's memory,
 and by STYLOGRAM_TEST_CUDA=gpu on a GPU."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import ml_dtypes
@@ -52,15 +53,26 @@ def upload(queue: Queue, values: Any) -> Any:
 def run(place: Place, op: str, arrays: list[Any], shape: tuple[int, ...], kind: str, **words: Any) -> Any:
     """What the op makes of arrays of the host."""
     dtype, number = KINDS[kind]
-    given = [helper.make_tensor_value_info(f"x{i}", number, array.shape) for i, array in enumerate(arrays)]
-    made = [helper.make_tensor_value_info("y", number, shape)]
-    node = helper.make_node(op, [value.name for value in given], ["y"], domain="stylogram", **words)
+    return execute(place, op, arrays, np.full(shape, 7, dtype), [number] * (len(arrays) + 1), **words)
+
+
+def execute(place: Place, op: str, arrays: list[Any], made: Any, types: Sequence[int], **words: Any) -> Any:
+    """The op's output, with the shape and type of `made`; `types`: ONNX's, of the arrays and of it."""
+    values = {**{f"x{i}": array for i, array in enumerate(arrays)}, "y": made}
+    said = [
+        helper.make_tensor_value_info(name, number, array.shape)
+        for (name, array), number in zip(values.items(), types, strict=True)
+    ]
+    node = helper.make_node(op, list(values)[:-1], ["y"], domain="stylogram", **words)
     opsets = [helper.make_opsetid("", 22), helper.make_opsetid("stylogram", 1)]
-    model = helper.make_model(helper.make_graph([node], "op", given, made), opset_imports=opsets, ir_version=10)
-    out = upload(place.queue, np.full(shape, 7, dtype))
-    bound = {"y": (out, number), **{f"x{i}": (upload(place.queue, a), number) for i, a in enumerate(arrays)}}
+    model = helper.make_model(
+        helper.make_graph([node], "op", said[:-1], said[-1:]), opset_imports=opsets, ir_version=10
+    )
+    bound = {
+        name: (upload(place.queue, array), number) for (name, array), number in zip(values.items(), types, strict=True)
+    }
     sessions._Bound(model, bound, place).run()
-    return out.download().view(dtype)
+    return bound["y"][0].download().view(made.dtype)
 
 
 def out_size(size: int, kernel: int, stride: int, pads: int) -> int:
@@ -167,6 +179,37 @@ def same(a: Any, b: Any) -> Any:
     """To the bit, or both no number."""
     with np.errstate(invalid="ignore"):
         return (a.view(np.uint16) == b.view(np.uint16)) | (np.isnan(a) & np.isnan(b))
+
+
+@pytest.mark.parametrize("last", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 7), (2, 33, 8, 9), (1, 64, 31, 33)])
+def test_casts_are_the_formula(place: Place, shape: tuple[int, ...], last: int) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    factor = np.random.default_rng(1).random((shape[0], 1, 1, 1)).astype(np.float32) * 9
+    order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
+    wanted = (x * factor).astype(np.float16).transpose(order)
+    types = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.FLOAT16)
+    got = execute(place, "CudaNarrow", [x, factor], np.zeros(wanted.shape, np.float16), types, channels_last=last)
+    assert (got == wanted).all()
+    narrow = np.ascontiguousarray(wanted)
+    back = narrow.transpose(0, 3, 1, 2) if last else narrow
+    types = (TensorProto.FLOAT16, TensorProto.FLOAT)
+    wide = np.ascontiguousarray(back.astype(np.float32) * np.float32(64))
+    got = execute(place, "CudaWiden", [narrow], np.zeros_like(wide), types, channels_last=last, scale=64.0)
+    assert (got == wide).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 67, 41)])
+def test_the_peak_is_the_largest_of_each_picture(place: Place, shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32) - 1
+    x[0, 0, 0, -1] = np.nan if shape[0] > 1 else -3
+    each = np.nanmax(np.abs(x), axis=(1, 2, 3), keepdims=True)
+    types = (TensorProto.FLOAT, TensorProto.FLOAT)
+    for _ in range(2):  # its counters are what they were
+        assert (execute(place, "CudaPeak", [x], np.zeros_like(each), types) == each).all()
+    before = each * np.array([2.0, 0.5, 1.0], np.float32)[: shape[0]].reshape(-1, 1, 1, 1)
+    got = execute(place, "CudaPeak", [x, before], np.zeros_like(each), (*types, TensorProto.FLOAT))
+    assert (got == np.maximum(each, before)).all()
 
 
 def test_other_types_are_refused(place: Place) -> None:

@@ -206,7 +206,7 @@ class _Bound:
 def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, relu: str, place: Place) -> Derivative:
     """The pair of graphs in what the GPU's providers run, and in the precision."""
     pair = portable(differentiate(model, list(taps), shape, relu), "planes" if place.kind == "tensorrt" else "ops")
-    pair = narrowed(pair, place.precision)
+    pair = narrowed(pair, place.precision, place.kind != "tensorrt")
     return channels_last(pair) if place.turned else pair
 
 
@@ -264,8 +264,8 @@ class DevicePass:
 
 def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, Array]:
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once: for targets."""
-    whole = specialise(cut(model, list(taps)), picture.shape)
-    part = narrowed_forward(whole if place.kind == "tensorrt" else portable_forward(whole), place.precision)
+    part, ops = specialise(cut(model, list(taps)), picture.shape), place.kind != "tensorrt"
+    part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
     arrays = outputs(part, place.queue)
     source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
     once = Place(place.kind, place.queue, place.precision, graphs=False)
