@@ -12,6 +12,7 @@ class CudaReluGradient : public CudaNode<Node> {
   enum Output : std::size_t { kGx, kOutputs };
   static constexpr const char* kName = "CudaReluGradient";
   static constexpr std::size_t kRequired = kMore;
+  static constexpr int kReused = kGy;
 
   CudaReluGradient(const OrtApi& api, const OrtKernelInfo* info) : CudaNode(kName, api, info) {}
   void run(OrtKernelContext* context) const;

@@ -4,6 +4,7 @@
 #include <array>
 #include <mutex>
 
+#include "ort/cuda_bias_relu.h"
 #include "ort/cuda_cast.h"
 #include "ort/cuda_max_pool.h"
 #include "ort/cuda_relu_gradient.h"
@@ -23,12 +24,14 @@ OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
       described<CudaMaxPool>(),
       described<CudaMaxPoolGradient>(),
       described<CudaReluGradient>(),
+      described<CudaBiasRelu>(),
       described<CudaNarrow>(),
       described<CudaWiden>(),
       described<CudaPeak>(),
       described<CudaMaxPool, Provider::cuda>(),
       described<CudaMaxPoolGradient, Provider::cuda>(),
       described<CudaReluGradient, Provider::cuda>(),
+      described<CudaBiasRelu, Provider::cuda>(),
       described<CudaNarrow, Provider::cuda>(),
       described<CudaWiden, Provider::cuda>(),
       described<CudaPeak, Provider::cuda>(),

@@ -22,6 +22,8 @@ using Shape = std::vector<std::int64_t>;
 /// One node's state, made from its attributes. `name`: the op's.
 class Node {
  public:
+  static constexpr int kReused = -1;  // the input whose memory the output may take, if nobody else reads it
+
   Node(const char* name, const OrtApi& api, const OrtKernelInfo* info) : name_(name), api_(api), info_(info) {}
 
   const OrtApi& api() const { return api_; }
@@ -192,6 +194,16 @@ OrtCustomOp described() {
     return guarded(node->api(), [&] { node->run(context); });
   };
   op.KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
+  if (Kernel::kReused >= 0) {
+    op.GetMayInplace = [](int** inputs, int** outputs) -> std::size_t {
+      static int from = Kernel::kReused;
+      static int to = 0;
+      *inputs = &from;
+      *outputs = &to;
+      return 1;
+    };
+    op.ReleaseMayInplace = [](int*, int*) {};
+  }
   op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
   op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
   return op;

@@ -1,4 +1,5 @@
 #include "cuda/narrow.h"
+#include "cuda/pack.h"
 #include "cuda/plan.h"
 #include "cuda/registry.h"
 #include "cuda/runtime.h"
@@ -8,13 +9,6 @@ namespace stylogram::cuda {
 namespace {
 
 using relu::Gradient;
-
-// 16 bytes, which a thread reads at once.
-template <class T>
-struct alignas(16) Pack {
-  static constexpr int kCount = 16 / sizeof(T);
-  T values[kCount];
-};
 
 template <class T>
 __device__ T masked(T y, T gy, T more) {

@@ -75,13 +75,20 @@ class _Last:
             return
         stated |= {"channels_last": 1} if "channels_last" in stated else {}
         if node.op_type not in FROM_FIRST:
-            turned = [fresh(f"{name}:last", self._taken) for name in inputs]
-            self._nodes += [_turned(name, made, LAST) for name, made in zip(inputs, turned, strict=True)]
-            inputs = turned
+            inputs = [self._last(name) if self._is_picture(read) else name
+                      for name, read in zip(inputs, node.input, strict=True)]  # fmt: skip
         made = outputs[0] if node.op_type in TO_FIRST else fresh(f"{outputs[0]}:last", self._taken)
         self._nodes.append(helper.make_node(node.op_type, inputs, [made], node.name, domain=DOMAIN, **stated))
         if made != outputs[0]:
             self._nodes.append(_turned(made, outputs[0], FIRST))
+
+    def _is_picture(self, name: str) -> bool:
+        return name in self._types and len(dims(self._types[name]) or ()) == 4
+
+    def _last(self, name: str) -> str:
+        made = fresh(f"{name}:last", self._taken)
+        self._nodes.append(_turned(name, made, LAST))
+        return made
 
 
 def _last(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:

@@ -3,11 +3,11 @@
     HardSigmoid(3e38 y) · g, the mask of a ReLU
     MaxUnpool(g, i), which only the CPU has
 
-`ops`: ONNX Runtime's CUDA provider runs ours: CudaReluGradient, and those of pooling.py, forward too, since its own
-have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason. `indices`, standard ONNX, and for
-pools that the ops are not for: Where(y > 0, g, 0) and ScatterElements(0, i, g). `planes`: TensorRT has no places of
-maxima. There windows of 2x2 are sorted by SpaceToDepth into four planes; the gradient goes to the first that is their
-maximum, and DepthToSpace puts the planes back.
+`ops`: ONNX Runtime's CUDA provider runs ours: CudaReluGradient and those of pooling.py; forward CudaBiasRelu, and the
+max-pools too, since its own have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason.
+`indices`, standard ONNX, and for pools that the ops are not for: Where(y > 0, g, 0) and ScatterElements(0, i, g).
+`planes`: TensorRT has no places of maxima. There windows of 2x2 are sorted by SpaceToDepth into four planes; the
+gradient goes to the first that is their maximum, and DepthToSpace puts the planes back.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ from .graph import attributes, dims, fresh, inferred, names, needed, rebuild
 from .pooling import cuda_pools, mask_of, rewrite_pools
 
 WAYS = ("ops", "indices", "planes")
-RELU_GRADIENT = "CudaReluGradient"
+RELU_GRADIENT, BIAS_RELU = "CudaReluGradient", "CudaBiasRelu"
 
 
 def portable(pair: Derivative, way: str = "ops") -> Derivative:
@@ -41,7 +41,29 @@ def portable(pair: Derivative, way: str = "ops") -> Derivative:
 def portable_forward(model: onnx.ModelProto) -> onnx.ModelProto:
     """A graph without a gradient as ONNX Runtime's CUDA provider runs it."""
     types = inferred(model)
-    return _with_ops(model, cuda_pools(model.graph.node, types), [], types)
+    outputs = [value.name for value in model.graph.output]
+    return _with_ops(model, _biased(cuda_pools(model.graph.node, types), outputs, types), [], types)
+
+
+def _biased(
+    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str], types: Mapping[str, onnx.ValueInfoProto]
+) -> list[onnx.NodeProto]:
+    """The nodes with CudaBiasRelu for every ReLU over pictures behind a convolution, whose bias it takes."""
+    makers = {name: node for node in nodes for name in node.output if name}
+    uses = Counter([*outputs, *(name for node in nodes for name in node.input)])
+    made: dict[str, list[onnx.NodeProto]] = {}  # by the first output of what they replace
+    for node in nodes:
+        conv = makers.get(node.input[0]) if node.op_type == "Relu" else None
+        if conv is None or conv.op_type != "Conv" or len(conv.input) < 3 or uses[node.input[0]] > 1:
+            continue
+        if node.output[0] not in types or len(dims(types[node.output[0]]) or ()) != 4:
+            continue
+        made[conv.output[0]] = [helper.make_node("Conv", conv.input[:2], conv.output, conv.name, **attributes(conv))]
+        read = [conv.output[0], conv.input[2]]
+        made[node.output[0]] = [
+            helper.make_node(BIAS_RELU, read, node.output, node.name, domain=DOMAIN, channels_last=0)
+        ]
+    return [other for node in nodes for other in made.get(node.output[0], [node])]
 
 
 def _with_ops(

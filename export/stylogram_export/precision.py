@@ -42,6 +42,7 @@ HOMOGENEOUS = frozenset(
         "AveragePool",
         "Concat",
         "Conv",
+        "CudaBiasRelu",
         "CudaMaxPool",
         "DepthToSpace",
         "Dropout",
@@ -73,6 +74,7 @@ BF16 = frozenset(
         "Concat",
         "ConstantOfShape",
         "Conv",
+        "CudaBiasRelu",
         "CudaMaxPool",
         "CudaMaxPoolGradient",
         "CudaReluGradient",
@@ -304,7 +306,15 @@ class _Forward(_Narrow):
                 f"precision fp16: the op {node.op_type} ({node.name!r}) depends on its input's scale, and the network "
                 "cannot be scaled to fit; bf16, tf32 and fp32 are accepted"
             )
-        added = {"Conv": (2,), "Gemm": (2,), "Add": (0, 1), "Sub": (0, 1), "Sum": range(len(node.input)), "Pad": (2,)}
+        added = {
+            "Conv": (2,),
+            "CudaBiasRelu": (1,),
+            "Gemm": (2,),
+            "Add": (0, 1),
+            "Sub": (0, 1),
+            "Sum": range(len(node.input)),
+            "Pad": (2,),
+        }
         return [self._scale if index in added.get(node.op_type, ()) else 1.0 for index in range(len(node.input))]
 
     def _widened(self, tap: str) -> None:

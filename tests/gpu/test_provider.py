@@ -21,6 +21,7 @@ from stylogram.devices import sessions
 from stylogram.devices.arrays import DeviceArray, Queue, _Block
 from stylogram.devices.sessions import DevicePass, Place, features_of, open_session
 from stylogram.errors import Error
+from stylogram.objective import Failed
 from stylogram_export.graph import dims, inferred
 from stylogram_export.network import folded
 from stylogram_export.precision import PRECISIONS
@@ -38,6 +39,7 @@ FORBIDDEN = ("malloc", "wait", "copy and wait", "copy from or to the host")
 
 TURNS = ("transpose", "Transpose", "cublas cublasSgeam")
 #: Networks with an operator that depends on its input's scale: fp16 is not for them.
+CLOSED = ("inception_v2", "shufflenet")  # made for one size
 NOT_SCALED = ("bvlc_alexnet", "densenet121", "inception_v1", "zfnet512")
 
 
@@ -64,32 +66,22 @@ def narrow_pass(place: Place) -> DevicePass:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_run_is_captured_and_replayed(queue, precision):
+    taken()
     network = narrow_pass(Place("cuda", queue, precision))
+    captured = [line for line in taken() if line[0] == "captured"]
+    assert captured
+    assert not [line for line in captured if line[1] in FORBIDDEN]
+    assert {line[2] for line in captured if line[1] != "cublas"} == {hex(queue.handle)}
     for run in (network.forward_only, network.backward):
-        taken()
-        run()
-        first = taken()
-        captured = [line for line in first if line[0] == "captured"]
-        assert captured
-        assert not [line for line in captured if line[1] in FORBIDDEN]
-        assert {line[2] for line in captured if line[1] != "cublas"} == {hex(queue.handle)}
         run()
         assert [line[1] for line in taken()] == ["graph"]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_convolutions_take_their_biases_and_nothing_is_done_twice(queue, precision):
-    """One launch a convolution and one a ReLU; the rest is preprocessing, and Casts where numbers are narrow."""
-    network = narrow_pass(Place("cuda", queue, precision))
-    counts = []
-    for run in (network.forward_only, network.backward):
-        taken()
-        run()
-        captured = [line for line in taken() if line[0] == "captured"]
-        counts.append(Counter(kind(*line[1:]) for line in captured))
-    forward, backward = counts
-    taps = len(network.taps)
-    assert forward.pop("convolution") == forward.pop("Relu") == 13  # to conv5_1
+    """One launch a convolution; the rest is ours, which is not written down, preprocessing, and Casts in bfloat16."""
+    forward, backward, taps = counted(Place("cuda", queue, precision))
+    assert forward.pop("convolution") == 13  # to conv5_1
     assert forward.pop("Sub") == 1
     assert backward.pop("convolution") == 13
     turns = {"tf32": taps + 1, "fp16": 1}.get(precision, 0)  # of the picture and the taps, and of their gradients
@@ -100,6 +92,33 @@ def test_convolutions_take_their_biases_and_nothing_is_done_twice(queue, precisi
     casts = {"Cast": taps + 1} if precision == "bf16" else {}
     assert dict(forward) == casts
     assert dict(backward) == casts
+
+
+def counted(place: Place) -> tuple[Counter[str], Counter[str], int]:
+    """What is captured of forward and of backward, and how many taps there are."""
+    taken()
+    network = narrow_pass(place)
+    done = taken()
+    ends = [at for at, line in enumerate(done) if line[1] == "graph"]
+    assert len(ends) == 2
+    parts = done[: ends[0]], done[ends[0] :]
+    forward, backward = (Counter(kind(*line[1:]) for line in part if line[0] == "captured") for part in parts)
+    return forward, backward, len(network.taps)
+
+
+def test_without_an_engine_for_channels_last_they_come_first(queue, caplog):
+    library = ctypes.CDLL("libcudnn.so.9")
+    library.standin_refuse(2)  # ONNX Runtime asks twice
+    forward, _, _ = counted(Place("cuda", queue, "tf32"))
+    assert "channels first, which is slower" in caplog.text
+    assert not [name for name in forward if name in TURNS]
+    library.standin_refuse(2)
+    with pytest.raises(Failed, match="the GPU failed"):
+        narrow_pass(Place("cuda", queue, "tf32", channels_last=True))
+    library.standin_refuse(2)
+    with pytest.raises(Failed, match="the GPU failed"):
+        narrow_pass(Place("cuda", queue, "fp32"))
+    library.standin_refuse(0)
 
 
 def kind(what: str, stream: str, name: str) -> str:
@@ -117,13 +136,13 @@ def test_every_operator_of_known_networks_is_the_providers(queue, name, precisio
     made = [node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Concat", "Conv", "LRN")]
     made = [tensor for tensor in made if len(dims(types[tensor]) or ()) == 4]
     taps = [made[len(made) // 4], made[-1]]
-    place = Place("cuda", queue, precision)
+    place, side = Place("cuda", queue, precision), 224 if name in CLOSED else 80
     if precision == "fp16" and name in NOT_SCALED:
         with pytest.raises(Error, match="cannot be scaled to fit"):
-            DevicePass(model, taps, (1, 3, 224, 224), place)
+            DevicePass(model, taps, (1, 3, side, side), place)
         return
-    DevicePass(model, taps, (1, 3, 224, 224), place)
-    features_of(model, taps, np.zeros((1, 3, 224, 224), np.float32), place)
+    DevicePass(model, taps, (1, 3, side, side), place)
+    features_of(model, taps, np.zeros((1, 3, side, side), np.float32), place)
 
 
 def test_an_operator_that_it_lacks_is_named(queue):

@@ -161,6 +161,20 @@ def test_the_gradient_of_a_relu_is_the_formula(place: Place, size: int, kind: st
     assert (got == np.where(y > 0, both, 0).astype(dtype)).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("last", [0, 1])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 8, 4, 6), (2, 16, 3, 5), (3, 5, 7, 11)])
+def test_a_bias_and_a_relu_are_the_formula(place: Place, shape: tuple[int, ...], last: int, kind: str) -> None:
+    dtype = KINDS[kind][0]
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    x.ravel()[-1] = np.nan
+    bias = np.random.default_rng(1).standard_normal(shape[3 if last else 1]).astype(dtype)
+    sums = x.astype(np.float32) + bias.astype(np.float32).reshape((1, 1, 1, -1) if last else (1, -1, 1, 1))
+    wanted = np.where(sums <= 0, 0, sums).astype(dtype)
+    got = run(place, "CudaBiasRelu", [x, bias], shape, kind, channels_last=last)
+    assert np.array_equal(got.astype(np.float32), wanted.astype(np.float32), equal_nan=True)
+
+
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 def test_every_number_of_16_bits_is_read_and_rounded_as_it_should_be(place: Place, kind: str) -> None:
     dtype = KINDS[kind][0]

@@ -5,7 +5,7 @@ import io
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -22,6 +22,7 @@ from stylogram_export.specialise import specialise
 
 from .. import _core
 from ..errors import Error
+from ..objective import Failed
 from ..session import Array, Shape, give_back, output_shapes
 from . import tensorrt
 from .arrays import DeviceArray, Queue
@@ -103,7 +104,6 @@ def cuda_options(place: Place) -> dict[str, str]:
         "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE costs up to a second for every shape, and wins nothing
         "use_tf32": "0" if place.precision == "fp32" else "1",
         "prefer_nhwc": "1" if place.turned else "0",
-        "fuse_conv_bias": "1",  # else cuDNN adds it in a pass of its own
         "enable_cuda_graph": "1" if place.graphs and place.kind == "cuda" else "0",
         "arena_extend_strategy": "kSameAsRequested",
     }
@@ -221,11 +221,24 @@ class DevicePass:
     def __init__(
         self, model: onnx.ModelProto, taps: Sequence[str], shape: Shape, place: Place, relu: str = "gradient"
     ) -> None:
-        pair = derivative_for(model, taps, shape, relu, place)
         queue = place.queue
         self.taps, self.shape, self.place = tuple(taps), shape, place
         self.picture = np.zeros(shape, np.float32)
         self.on_gpu, self.gradient_on_gpu = queue.zeros(shape), queue.zeros(shape)
+        try:
+            self._open(model, relu, place)
+        except Failed as problem:
+            if not place.turned or place.channels_last or "cudnn" not in str(problem).lower():
+                raise
+            _log.warning("channels first, which is slower: cuDNN has no convolution with channels last: %s", problem)
+            self.place = replace(place, channels_last=False)
+            self._open(model, relu, self.place)
+        give_back()
+
+    def _open(self, model: onnx.ModelProto, relu: str, place: Place) -> None:
+        """Both sessions, run once: that is when ONNX Runtime asks cuDNN for convolutions, and captures its graphs."""
+        queue, taps = place.queue, self.taps
+        pair = derivative_for(model, taps, self.shape, relu, place)
         arrays = outputs(pair.forward, queue)
         self.taps_on_gpu = {tap: arrays[tap][0] for tap in taps}
         self.shapes: dict[str, tuple[int, ...]] = {tap: array.shape for tap, array in self.taps_on_gpu.items()}
@@ -236,8 +249,8 @@ class DevicePass:
         self._backward = _Bound(
             pair.backward, {**arrays, **incoming, "gx": (self.gradient_on_gpu, TensorProto.FLOAT)}, place
         )
-        del pair
-        give_back()
+        self.forward_only()
+        self.backward()
 
     @property
     def features(self) -> dict[str, Array]:
@@ -268,7 +281,7 @@ def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, pla
     part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
     arrays = outputs(part, place.queue)
     source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
-    once = Place(place.kind, place.queue, place.precision, graphs=False)
+    once = replace(place, graphs=False, channels_last=False)
     bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
     return {tap: arrays[tap][0].download() for tap in taps}

@@ -11,12 +11,16 @@ extern "C" void standin_say(const char* what, const void* stream, const char* mo
 namespace {
 
 void* current = nullptr;  // the stream
+int refusals = 0;         // of the next questions for an engine
 
 // Of cudnn_graph_v9.h.
 constexpr int kInt64 = 3, kDouble = 5, kFloat = 4, kBool = 2, kType = 1, kInt32 = 23;
-constexpr int kNumericalNote = 1303, kBehaviorNote = 1305;
+constexpr int kEngines = 202, kNumericalNote = 1303, kBehaviorNote = 1305;
 
 }  // namespace
+
+/// It has no engine for so many of the next questions.
+SHOWN void standin_refuse(int count) { refusals = count; }
 
 SHOWN std::size_t cudnnGetVersion() { return 91400; }
 SHOWN const char* cudnnGetErrorString(int) { return "stand-in"; }
@@ -41,6 +45,10 @@ SHOWN int cudnnBackendDestroyDescriptor(void* made) {
 }
 SHOWN int cudnnBackendGetAttribute(void*, int name, int type, std::int64_t wanted, std::int64_t* count, void* values) {
   if (count != nullptr) *count = name == kNumericalNote || name == kBehaviorNote ? 0 : 1;
+  if (name == kEngines && refusals > 0) {
+    *count = 0;
+    --refusals;
+  }
   if (values == nullptr || wanted == 0) return 0;
   if (type == kInt64 || type == kDouble) std::memset(values, 0, 8);
   if (type == kFloat || type == kBool || type == kType || type == kInt32) std::memset(values, 0, 4);
