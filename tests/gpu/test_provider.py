@@ -130,7 +130,8 @@ def kind(what: str, stream: str, name: str) -> str:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", architectures.NAMES)
-def test_every_operator_of_known_networks_is_the_providers(queue, name, precision):
+def test_every_operator_of_known_networks_is_the_providers(queue, monkeypatch, name, precision):
+    monkeypatch.setattr(sessions._Bound, "run", lambda self: None)  # sessions are made, nothing is computed
     model = prepare(architectures.with_weights(architectures.light(name)))
     types = inferred(model)
     made = [node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Concat", "Conv", "LRN")]
