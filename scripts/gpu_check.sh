@@ -90,8 +90,13 @@ sanitize() {
   local tool=$1
   local chosen="gram_loss_is and 65 or feature_loss_is and size2 or tv_is and shape0 and 2.5 or alpha_norm and 77"
   chosen+=" or two_loop and 3000-4 or pyramid_is and 5-shape0 or adam"
+  local files=(tests/kernels/test_cuda.py)
+  if [[ $network == yes ]]; then
+    files+=(tests/kernels/test_cuda_ops.py)
+    chosen+=" or pools_are and shape1 or a_bias or a_relu and 4099 or casts_are or the_peak"
+  fi
   STYLOGRAM_TEST_SMALL=1 compute-sanitizer --tool "$tool" --error-exitcode 9 --target-processes all \
-    "$python" -m pytest -q -W default -x tests/kernels/test_cuda.py -k "$chosen"
+    "$python" -m pytest -q -W default -x "${files[@]}" -k "$chosen"
 }
 
 if ! nvidia-smi -L >"$log.gpu" 2>&1; then
@@ -119,10 +124,12 @@ fi
 
 step kernels 150 pytest tests/kernels/test_cuda.py
 if [[ $network == yes ]]; then
+  step ops 60 pytest tests/kernels/test_cuda_ops.py
   step runs 120 pytest tests/gpu
   step bench 170 "$python" -m stylogram_bench.gpu --seconds 150 -o bench/results
   [[ -f $log.bench ]] && sed -n '/^ours/,$p' "$log.bench"
 else
+  note ops skipped 0 "our ops need onnxruntime-gpu"
   note runs skipped 0 "the network needs onnxruntime-gpu"
   note bench skipped 0 "the network needs onnxruntime-gpu"
 fi

@@ -5,7 +5,7 @@ state for each.
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -271,8 +271,8 @@ class Painting:
         """The sessions of a scale, for pictures or tiles of `shape` (N,3,H,W). Asked for after the last features()."""
         raise NotImplementedError
 
-    def features(self, picture: Array) -> dict[str, Array]:
-        """The features at the style layers of one picture (1,3,h,w) in [0, pixel_range]."""
+    def features(self, picture: Array) -> Mapping[str, Any]:
+        """The features at the style layers of one picture (1,3,h,w) in [0, pixel_range]: arrays, or a GPU's."""
         raise NotImplementedError
 
     def extractor(self, shape: Shape) -> Extractor:

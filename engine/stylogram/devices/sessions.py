@@ -3,7 +3,7 @@
 import ctypes
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
@@ -253,9 +253,9 @@ class DevicePass:
         self.backward()
 
     @property
-    def features(self) -> dict[str, Array]:
-        """Copies on the host of the features of the last forward()."""
-        return {tap: array.download() for tap, array in self.taps_on_gpu.items()}
+    def features(self) -> Mapping[str, Array]:
+        """The features of the last forward(): a copy on the host of each that is asked for."""
+        return _Downloads(self.taps_on_gpu)
 
     def upload(self) -> None:
         """`picture` to the GPU."""
@@ -275,8 +275,22 @@ class DevicePass:
         self._backward.run()
 
 
-def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, Array]:
-    """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once: for targets."""
+class _Downloads(Mapping[str, Array]):
+    def __init__(self, arrays: Mapping[str, DeviceArray]) -> None:
+        self._arrays = arrays
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name].download()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, DeviceArray]:
+    """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets."""
     part, ops = specialise(cut(model, list(taps)), picture.shape), place.kind != "tensorrt"
     part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
     arrays = outputs(part, place.queue)
@@ -284,4 +298,4 @@ def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, pla
     once = replace(place, graphs=False, channels_last=False)
     bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
-    return {tap: arrays[tap][0].download() for tap in taps}
+    return {tap: arrays[tap][0] for tap in taps}

@@ -31,10 +31,19 @@ NORMALIZATIONS: dict[str, Callable[[int, int, float, int], float]] = {
 }
 
 
-def target(features: Array, mask: Array | None = None) -> Array:
-    """The Gram matrices (N,C,C) of features (N,C,h,w), per position; mask (h·w) or None."""
+def target(features: Any, mask: Array | None = None) -> Array:
+    """The Gram matrices (N,C,C) of features (N,C,h,w), per position; mask (h·w) or None.
+
+    The features may be a GPU's (devices.arrays.DeviceArray): then they are multiplied there.
+    """
     flat = _flat(features)
-    out = np.empty((flat.shape[0], flat.shape[1], flat.shape[1]), np.float32)
+    shape = (flat.shape[0], flat.shape[1], flat.shape[1])
+    if hasattr(features, "queue"):
+        there = features.queue.empty(shape)
+        _core.gram(flat, there, None if mask is None else features.queue.upload(np.ascontiguousarray(mask, np.float32)))
+        downloaded: Array = there.download()
+        return downloaded
+    out = np.empty(shape, np.float32)
     _core.gram(flat, out, mask)
     return out
 
@@ -175,5 +184,5 @@ class PartTerm(Term):
         return np.ascontiguousarray(self._mask.reshape(self._shape[2:])[window]).reshape(-1)
 
 
-def _flat(features: Array) -> Array:
+def _flat(features: Any) -> Any:
     return features.reshape(features.shape[0], features.shape[1], -1)

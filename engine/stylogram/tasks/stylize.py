@@ -3,7 +3,7 @@
 min over x of  w_c · mean_l content_l(x, content) + w_s · mean_l style_l(x, styles) + w_tv · TV(x)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -187,9 +187,11 @@ class Stylization(Painting):
             return gpu.DevicePass(model, self.taps.tensors, shape, self.place)
         return StagedPass(model, self.taps.tensors, shape, **self._computing)
 
-    def features(self, picture: Array) -> dict[str, Array]:
+    def features(self, picture: Array) -> Mapping[str, Any]:
         if self.place is not None:
-            return gpu.features_of(self.model[0], self._style_tensors, picture, self.place)
+            found = gpu.features_of(self.model[0], self._style_tensors, picture, self.place)
+            there = hasattr(losses.load("style", self.recipe.style_loss).Term, "to")
+            return found if there else {tensor: values.download() for tensor, values in found.items()}
         return features_of(self.model[0], self._style_tensors, picture, **self._computing)
 
     def extractor(self, shape: Shape) -> Extractor:

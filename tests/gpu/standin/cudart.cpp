@@ -122,12 +122,12 @@ SHOWN cudaError_t cudaGetDeviceProperties(cudaDeviceProp* of, int) {
   return cudaSuccess;
 }
 SHOWN cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrComputeCapabilityMajor             ? 9
-           : attribute == cudaDevAttrComputeCapabilityMinor           ? 0
-           : attribute == cudaDevAttrMultiProcessorCount              ? 132
-           : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin     ? 232448
-           : attribute == cudaDevAttrMaxThreadsPerBlock               ? 1024
-                                                                      : 1;
+  *value = attribute == cudaDevAttrComputeCapabilityMajor         ? 9
+           : attribute == cudaDevAttrComputeCapabilityMinor       ? 0
+           : attribute == cudaDevAttrMultiProcessorCount          ? 132
+           : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 232448
+           : attribute == cudaDevAttrMaxThreadsPerBlock           ? 1024
+                                                                  : 1;
   return cudaSuccess;
 }
 SHOWN cudaError_t cudaDriverGetVersion(int* version) {
