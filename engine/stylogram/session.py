@@ -7,6 +7,7 @@ the losses write and the gradient on the picture are fixed arrays, and both sess
 import ctypes
 import gc
 import math
+import mmap
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,11 +84,34 @@ def flushing() -> Iterator[None]:
 
 
 def give_back() -> None:
-    """Return freed memory to the system: building the graphs leaves several copies of the weights in glibc's heap."""
+    """Return freed memory to the system: building the graphs leaves several copies of the weights in glibc's heap.
+
+    Where little has come since the last time, nothing is done: looking for cycles takes tens of milliseconds, and with
+    all that an embedding program keeps, longer.
+    """
+    global _resident
+    now = _resident_bytes()
+    _resident = min(_resident, now)
+    if 0 < now < _resident + LITTLE:
+        return
     gc.collect()  # models hang in cycles
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+    _resident = _resident_bytes()
+
+
+LITTLE = 16 << 20
+_resident = 0  # bytes of memory after the last time
+
+
+def _resident_bytes() -> int:
+    """What the process has in memory; 0 where that is not known."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
 
 
 def check_device(device: object) -> str:

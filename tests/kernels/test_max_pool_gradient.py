@@ -106,7 +106,7 @@ def test_a_window_without_a_number_that_is_larger_than_another_gives_nothing() -
     [
         ((1, 2, 9, 9), (1, 3, 4, 4), {}, "with the same N and C"),
         ((2, 9, 9), (2, 4, 4), {}, "must be .N,C,H,W."),
-        ((1, 2, 9, 9), (1, 2, 4, 4), {"strides": [0, 2]}, "must be above 0"),
+        ((1, 2, 9, 9), (1, 2, 4, 4), {"strides": [0, 2]}, "must be at least 1"),
         ((1, 2, 9, 9), (1, 2, 4, 4), {"kernel_shape": [3]}, "kernel_shape must be 2 numbers, got 1"),
     ],
     ids=["channels", "rank", "strides", "kernel"],
