@@ -37,7 +37,7 @@ const Table* load(const std::string& path) {
 
 void open(const std::string& path) {
   const std::lock_guard<std::mutex> lock(guard);
-  if (table == nullptr) table = load(path);
+  table = load(path);
 }
 
 std::vector<std::string> names() {

@@ -10,8 +10,8 @@
 
 namespace stylogram::cuda {
 
-/// Opens the library, once for the process. Throws std::invalid_argument where it is missing, broken or of another
-/// build. It needs no GPU and no driver.
+/// Opens the library, in the place of one that was open. Throws std::invalid_argument where it is missing, broken or of
+/// another build. It needs no GPU and no driver.
 void open(const std::string& path);
 /// The names of its functions; none before it is open.
 std::vector<std::string> names();

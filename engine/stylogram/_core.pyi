@@ -186,7 +186,7 @@ def set_simd(level: str) -> None:
 # -- the CUDA library: addresses, streams and graphs are integers; engine/stylogram/devices/ makes objects of them -----
 
 def cuda_open(path: str) -> None:
-    """Open the library of CUDA kernels, once for the process; needs no GPU. ValueError where it cannot be opened."""
+    """Open the library of CUDA kernels, in the place of one that was; needs no GPU. ValueError where it cannot be."""
 
 def cuda_kernels() -> list[str]:
     """The functions of the library; none before it is open."""

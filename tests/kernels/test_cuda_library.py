@@ -19,7 +19,8 @@ except Error as problem:
 """
 KERNELS = {
     "gram", "gram_loss", "feature_loss", "tv", "alpha_norm", "matmul", "gradient_descent", "make_lbfgs", "make_adam",
-    "make_pyramid", "follow", "clip",
+    "make_pyramid", "follow", "clip", "max_pool", "max_pool_gradient", "relu_gradient", "bias_relu", "narrow", "widen",
+    "peak",
 }  # fmt: skip
 
 
@@ -41,7 +42,7 @@ def test_a_build_without_it_says_how_it_is_built(monkeypatch, tmp_path):
 
 
 def test_a_file_that_is_no_library_is_one_clear_line(tmp_path):
-    """In a process of its own: one opens one library."""
+    """In a process of its own, where none is open."""
     (tmp_path / "_cuda.so").write_text("no library")
     script = (
         "import sys; from pathlib import Path; from stylogram.devices import library\n"
