@@ -15,7 +15,7 @@ from stylogram_export.winograd import OP, POINTWISE, packed, rewrite, rewrite_fo
 COUNTS = (2, 2, 1)
 WIDTHS = (6, 8, 10)
 TAPS = ["conv1_1", "conv2_1", "conv3_1"]
-SHAPE = (1, 3, 20, 28)
+SHAPE = (1, 3, 40, 56)
 
 
 def pair(taps=TAPS, pooling="max", relu="gradient", shape=SHAPE):
@@ -42,6 +42,15 @@ def test_nothing_but_the_op_is_left_of_a_vgg() -> None:
     assert ops(made.backward) == {f"{DOMAIN}.{OP}": 5}
 
 
+@pytest.mark.parametrize(("side", "count"), [(36, 5), (32, 4)])
+def test_a_few_tiles_stay_onnx_runtimes(side: int, count: int) -> None:
+    """conv3_1 has a quarter of the picture's sides: 9 positions are 3 tiles, 8 are 2. A batch is no other case."""
+    for number in (1, 5):
+        made = rewrite(pair(shape=(number, 3, side, side)))
+        assert ops(made.forward)[f"{DOMAIN}.{OP}"] == count
+        assert ops(made.backward)[f"{DOMAIN}.{OP}"] == count
+
+
 def test_places_of_the_maxima_take_the_place_of_what_was_pooled() -> None:
     before, after = pair(), rewrite(pair())
     assert set(before.saved) - set(after.saved) == {"conv1_2", "conv2_2"}
@@ -49,7 +58,7 @@ def test_places_of_the_maxima_take_the_place_of_what_was_pooled() -> None:
     assert outputs(after.forward) == [*TAPS, "pool1:places", "pool2:places"]
     assert {v.name for v in after.backward.graph.input} == {f"gy:{tap}" for tap in TAPS} | set(after.saved)
     sizes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in after.forward.graph.output}
-    assert sizes["pool1:places"] == [1, 6, 10, 14]
+    assert sizes["pool1:places"] == [1, 6, 20, 28]
     spreads = [attributes(n)["spread"] for n in after.backward.graph.node]
     assert spreads == ["none", "positive", "none", "positive", "none"]
 
@@ -116,9 +125,9 @@ def test_other_types_and_weights_from_outside_stay() -> None:
 
 def test_a_relu_that_others_hide_is_not_taken_up() -> None:
     nodes = [node("Conv", "x w", "a"), node("Relu", "a", "b"), node("Neg", "a", "c"), node("Relu", "b", "d")]
-    made = rewrite_forward(network(nodes, "b c d", {"w": weights(4, 3, 3, 3)}))
+    made = rewrite_forward(network(nodes, "b c d", {"w": weights(4, 3, 3, 3)}, (1, 3, 12, 12)))
     assert ops(made) == {f"{DOMAIN}.{OP}": 1, "Relu": 2, "Neg": 1}
-    tapped = rewrite_forward(network(nodes[:2], "a b", {"w": weights(4, 3, 3, 3)}))
+    tapped = rewrite_forward(network(nodes[:2], "a b", {"w": weights(4, 3, 3, 3)}, (1, 3, 12, 12)))
     assert ops(tapped) == {f"{DOMAIN}.{OP}": 1, "Relu": 1}
 
 
