@@ -36,8 +36,11 @@ def _digest(capability: str) -> str:
 
 
 def _compile(compiler: str, source: Path, target: Path, capability: str, include: Path) -> None:
+    """Another process may compile the same at the same time."""
     given = [f"-DSTYLOGRAM_EMULATED={capability}", "-U_FORTIFY_SOURCE", f"-I{EMULATOR}", f"-I{include}"]
-    subprocess.run([compiler, *FLAGS, *given, "-c", "-o", str(target), "-x", "c++", str(source)], check=True)
+    part = target.with_suffix(f".{os.getpid()}")
+    subprocess.run([compiler, *FLAGS, *given, "-c", "-o", str(part), "-x", "c++", str(source)], check=True)
+    part.replace(target)
 
 
 def relinked(folder: Path, csrc: Path, op: str, made: Path) -> Path:

@@ -135,7 +135,7 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     except Exception as problem:  # ONNX Runtime raises types of its own, which share no base
         text = " ".join(str(problem).split())
         if "default CPU EP" in text or "have not been partitioned" in text:
-            lacks = ", ".join(_on_cpu(data, chosen)) or text[:300]
+            lacks = ", ".join(_on_cpu(data, chosen) if place.kind == "cuda" else ()) or f"operator ({text[:200]})"
             raise Error(
                 f"device {place.kind}: ONNX Runtime's provider has no {lacks} in {place.precision}, of which this "
                 "network has some; another --precision or --device cpu may do"
@@ -225,15 +225,21 @@ class DevicePass:
         self.taps, self.shape, self.place = tuple(taps), shape, place
         self.picture = np.zeros(shape, np.float32)
         self.on_gpu, self.gradient_on_gpu = queue.zeros(shape), queue.zeros(shape)
-        try:
-            self._open(model, relu, place)
-        except Failed as problem:
-            if not place.turned or place.channels_last or "cudnn" not in str(problem).lower():
-                raise
-            _log.warning("channels first, which is slower: cuDNN has no convolution with channels last: %s", problem)
+        if not self._opened(model, relu):
             self.place = replace(place, channels_last=False)
             self._open(model, relu, self.place)
         give_back()
+
+    def _opened(self, model: onnx.ModelProto, relu: str) -> bool:
+        """Whether the sessions could be opened; not if cuDNN refuses channels last, for which nobody asked."""
+        try:
+            self._open(model, relu, self.place)
+        except Failed as problem:
+            if not self.place.turned or self.place.channels_last or "cudnn" not in str(problem).lower():
+                raise
+            _log.warning("channels first, which is slower: cuDNN has no convolution with channels last: %s", problem)
+            return False
+        return True
 
     def _open(self, model: onnx.ModelProto, relu: str, place: Place) -> None:
         """Both sessions, run once: that is when ONNX Runtime asks cuDNN for convolutions, and captures its graphs."""
