@@ -93,7 +93,7 @@ sanitize() {
   local files=(tests/kernels/test_cuda.py)
   if [[ $network == yes ]]; then
     files+=(tests/kernels/test_cuda_ops.py)
-    chosen+=" or pools_are and shape1 or a_bias or a_relu and 4099 or casts_are or the_peak"
+    chosen+=" or pools_are and shape1 and kernel2 or a_bias and shape1 or a_relu and 4099 or casts_are and shape2 or the_peak"
   fi
   STYLOGRAM_TEST_SMALL=1 compute-sanitizer --tool "$tool" --error-exitcode 9 --target-processes all \
     "$python" -m pytest -q -W default -x "${files[@]}" -k "$chosen"

@@ -4,7 +4,6 @@ and by STYLOGRAM_TEST_CUDA=gpu on a GPU."""
 from collections.abc import Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,6 +13,7 @@ from stylogram.devices import sessions
 from stylogram.devices.arrays import Queue
 from stylogram.devices.sessions import Place
 
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16, which comes with onnx, is not here")
 KINDS = {
     "float32": (np.float32, TensorProto.FLOAT),
     "float16": (np.float16, TensorProto.FLOAT16),
