@@ -3,7 +3,7 @@
 //   gx[p] = Σ gy[o] over the windows o whose first maximum is at p;  0 where there is none
 //
 // First: in the order of rows. In ONNX's words that is a second run of the pool for its places and a scattered sum,
-// which take ten times as long.
+// which take longer.
 #pragma once
 
 #include <cstdint>

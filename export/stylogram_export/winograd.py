@@ -32,7 +32,7 @@ from .pooling import mask_of, rewrite_pools
 
 OP, POINTWISE = "WinogradConv", "PointwiseConv"
 POSITIONS = 1024  # of a picture, from which on a 1x1 convolution is ours
-TILES = 9  # of 4x4; on fewer ONNX Runtime's own is faster: up to 8x8 positions by two to five times
+TILES = 9  # of 4x4; on fewer, up to 8x8 positions, ONNX Runtime's own is faster
 BLOCK = 64  # filters whose weights stand together, as the kernel wants them
 
 

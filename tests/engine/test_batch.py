@@ -28,15 +28,13 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "options", [{"scales": 2}, {"optimizer": "adam", "margin": 3}, {"tolerance": 0.05, "iterations": 40}]
-)
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adam", "margin": 3}, {"tolerance": 0.05, "iterations": 40}])
 def test_a_picture_gets_what_it_gets_alone(here, options):
     left = np.zeros((36, 48, 3), np.float32)
     left[:, :24] = 1
     pictures.write(here / "mask.png", left)
     rows = [{**row, "output": f"{number}.png"} for number, row in enumerate(ROWS)]
-    options = {**FAST, **options}
+    options = {**FAST, "scales": 2, **options}
     made = stylogram.batch(jobs(here, *rows), output="out", batch=len(rows), **options)
     assert (made.done, made.kept, made.failures) == (6, 0, ())
     losses = {row["output"]: row["loss"] for row in lines()}
