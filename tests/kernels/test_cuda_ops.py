@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from stylogram.devices import sessions
 from stylogram.devices.arrays import Queue
 from stylogram.devices.sessions import Place
+from stylogram_export.precision import LEAST
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16, which comes with onnx, is not here")
 KINDS = {
@@ -195,22 +196,30 @@ def same(a: Any, b: Any) -> Any:
         return (a.view(np.uint16) == b.view(np.uint16)) | (np.isnan(a) & np.isnan(b))
 
 
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 @pytest.mark.parametrize("last", [0, 1])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 7), (2, 33, 8, 9), (1, 64, 31, 33)])
-def test_casts_are_the_formula(place: Place, shape: tuple[int, ...], last: int) -> None:
+def test_casts_are_the_formula(place: Place, shape: tuple[int, ...], last: int, kind: str) -> None:
+    dtype, number = KINDS[kind]
+    more = "BFloat16" if kind == "bfloat16" else ""
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    factor = np.random.default_rng(1).random((shape[0], 1, 1, 1)).astype(np.float32) * 9
+    peak = np.random.default_rng(1).random((shape[0], 1, 1, 1)).astype(np.float32) * 9
+    peak[-1] = 0  # as if it were LEAST
+    unit = np.maximum(peak, np.float32(LEAST))
+    x[-1] *= unit[-1]
     order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
-    wanted = (x * factor).astype(np.float16).transpose(order)
-    types = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.FLOAT16)
-    got = execute(place, "CudaNarrow", [x, factor], np.zeros(wanted.shape, np.float16), types, channels_last=last)
-    assert (got == wanted).all()
-    narrow = np.ascontiguousarray(wanted)
-    back = narrow.transpose(0, 3, 1, 2) if last else narrow
-    types = (TensorProto.FLOAT16, TensorProto.FLOAT)
-    wide = np.ascontiguousarray(back.astype(np.float32) * np.float32(64))
-    got = execute(place, "CudaWiden", [narrow], np.zeros_like(wide), types, channels_last=last, scale=64.0)
-    assert (got == wide).all()
+    for units, scale in ((None, 3.0), (unit, 16.0)):
+        given, types = ([x], [TensorProto.FLOAT]) if units is None else ([x, peak], [TensorProto.FLOAT] * 2)
+        one = np.float32(1) if units is None else units
+        wanted = np.ascontiguousarray((x * (np.float32(scale) / one)).astype(dtype).transpose(order))
+        words = {"channels_last": last, "scale": scale}
+        got = execute(place, f"CudaNarrow{more}", given, np.zeros(wanted.shape, dtype), (*types, number), **words)
+        assert (got == wanted).all()
+        back = (wanted.transpose(0, 3, 1, 2) if last else wanted).astype(np.float32)
+        wide = np.ascontiguousarray(back * (np.float32(scale) * one))
+        types = [number, *types]
+        made = execute(place, f"CudaWiden{more}", [wanted, *given[1:]], np.zeros_like(wide), types, **words)
+        assert (made == wide).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 67, 41)])
