@@ -7,7 +7,7 @@
 #include "ort/cuda_bias_relu.h"
 #include "ort/cuda_cast.h"
 #include "ort/cuda_conv.h"
-#include "ort/cuda_max_pool.h"
+#include "ort/cuda_pool.h"
 #include "ort/cuda_relu_gradient.h"
 #include "ort/max_pool_gradient.h"
 #include "ort/pointwise_conv.h"
@@ -27,6 +27,8 @@ OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
       described<MaxPoolGradient>(),
       described<CudaMaxPool>(),
       described<CudaMaxPoolGradient>(),
+      described<CudaAveragePool>(),
+      described<CudaAveragePoolGradient>(),
       described<CudaReluGradient>(),
       described<CudaBiasRelu>(),
       described<CudaNarrow<Number::float16>>(),
@@ -37,6 +39,8 @@ OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
       described<CudaConv, Provider::cuda>(),
       described<CudaMaxPool, Provider::cuda>(),
       described<CudaMaxPoolGradient, Provider::cuda>(),
+      described<CudaAveragePool, Provider::cuda>(),
+      described<CudaAveragePoolGradient, Provider::cuda>(),
       described<CudaReluGradient, Provider::cuda>(),
       described<CudaBiasRelu, Provider::cuda>(),
       described<CudaNarrow<Number::float16>, Provider::cuda>(),

@@ -3,9 +3,11 @@
 The graphs stay ONNX, whose convolutions are (N,C,H,W). With `convs` they become CudaConv, our op, which takes up the
 bias and the ReLU behind it; without, ONNX Runtime's CUDA provider (`prefer_nhwc`, not for bfloat16) puts Transposes
 around each. What it cannot know is done here: what forward keeps for backward lies with its channels last, and so does
-what our own ops read and make. A tensor that is turned and turned back is not turned at all.
+what our own ops read and make. A tensor that is turned and turned back is not turned at all, and what works on each
+number by itself, or along the channels, does so wherever these are.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +24,11 @@ from .precision import NARROW, WIDEN
 
 CONV, BIAS_RELU = "CudaConv", "CudaBiasRelu"
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+#: What works on each number of pictures of one shape.
+EACH = frozenset((
+    "Abs", "Add", "Cast", "Clip", "Div", "Elu", "Exp", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Max",
+    "Min", "Mul", "Neg", "Pow", "Relu", "Sigmoid", "Softplus", "Sqrt", "Sub", "Sum", "Tanh",
+))  # fmt: skip
 # What reads or makes pictures with their channels first: casts, which turn them.
 FROM_FIRST, TO_FIRST = {*NARROW.values(), "CudaPeak"}, {*WIDEN.values(), "CudaPeak"}
 
@@ -97,13 +104,65 @@ class _Last:
         shape = dims(self._types[node.output[0]]) if node.output[0] in self._types else None
         stated = attributes(node)
         if node.domain != DOMAIN or shape is None or len(shape) != 4:
-            self._nodes.append(helper.make_node(node.op_type, inputs, outputs, node.name, domain=node.domain, **stated))
+            if not self._anywhere(node, inputs, outputs, stated):
+                made = helper.make_node(node.op_type, inputs, outputs, node.name, domain=node.domain, **stated)
+                self._nodes.append(made)
             return
         stated |= {"channels_last": 1} if "channels_last" in stated else {}
         turned = () if node.op_type in FROM_FIRST else node.input[:1] if node.op_type in TO_FIRST else node.input
         inputs = [self._last(name) if read in turned and self._is_picture(read) else name
                   for name, read in zip(inputs, node.input, strict=True)]  # fmt: skip
         self._ours(node.op_type, inputs, outputs[0], node.op_type in TO_FIRST, node.name, stated)
+
+    def _anywhere(
+        self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str], stated: dict[str, Any]
+    ) -> bool:
+        """Whether the node has been put where the channels come last, as one of its inputs has them."""
+        if node.domain or not all(self._is_picture(name) for name in node.output):
+            return False
+        if not any(name in self._turns for name in inputs):
+            return False
+        read: list[str] | None = None
+        if node.op_type in EACH:
+            shape = dims(self._types[node.output[0]])
+            operands = [self._operand(name, given, shape) for name, given in zip(node.input, inputs, strict=True)]
+            read = [name for name in operands if name is not None]
+            read = read if len(read) == len(inputs) else None
+        elif node.op_type in ("Concat", "Split") and stated.get("axis", 0) == 1:
+            pictures = [self._last(name) if self._is_picture(of) else name
+                        for of, name in zip(node.input, inputs, strict=True)]  # fmt: skip
+            read, stated = pictures, {**stated, "axis": 3}
+        elif node.op_type == "Slice" and len(inputs) == 4 and self._is_along_channels(inputs[3]):
+            read = [self._last(inputs[0]), *inputs[1:3], self._constant("channels", np.array([3], np.int64))]
+        if read is None:
+            return False
+        made = [fresh(f"{name}:last", self._taken) for name in outputs]
+        self._nodes.append(helper.make_node(node.op_type, read, made, node.name, **stated))
+        for name, output in zip(made, outputs, strict=True):
+            self._first(name, output)
+        return True
+
+    def _operand(self, name: str, given: str, shape: tuple[Any, ...] | None) -> str | None:
+        """An input of what works on each number, for pictures of `shape` with their channels last."""
+        tensor = self._constants.get(name)
+        if not name:
+            return name
+        if tensor is None:
+            return self._last(given) if self._is_picture(name) and dims(self._types[name]) == shape else None
+        sizes = list(tensor.dims)
+        if math.prod(sizes) == 1:
+            return name
+        channels = len(sizes) >= 3 and math.prod(sizes) == sizes[-3]
+        return self._constant(f"{name}:last", array(tensor).ravel()) if channels else None
+
+    def _is_along_channels(self, axes: str) -> bool:
+        return axes in self._constants and array(self._constants[axes]).ravel().tolist() == [1]
+
+    def _constant(self, name: str, values: Any) -> str:
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+            self._taken.add(name)
+        return name
 
     def _ours(
         self, op: str, inputs: Sequence[str], output: str, to_first: bool, name: str, stated: Mapping[str, Any]
@@ -142,11 +201,7 @@ class _Last:
 
     def _weights(self, name: str) -> str:
         """(K,C,R,S) -> (K,R,S,C), once."""
-        made = f"{name}:last"
-        if made not in self._constants:
-            values = np.ascontiguousarray(array(self._constants[name]).transpose(LAST))
-            self._constants[made] = numpy_helper.from_array(values, made)
-        return made
+        return self._constant(f"{name}:last", array(self._constants[name]).transpose(LAST))
 
     def _is_picture(self, name: str) -> bool:
         return name in self._types and len(dims(self._types[name]) or ()) == 4

@@ -38,15 +38,15 @@ LEAST = 1e-30  # of a peak; csrc/narrow has the same
 HEAD = ("Sub", "Add", "Mul", "Div", "Identity")  # what preprocessing is made of
 #: Ops for which op(s x) = s op(x), with constants that are added scaled too.
 HOMOGENEOUS = frozenset((
-    "Add", "AveragePool", "Concat", "Conv", "CudaBiasRelu", "CudaMaxPool", "DepthToSpace", "Dropout", "Flatten",
-    "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "MaxPool", "Pad", "Relu",
-    "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze"
+    "Add", "AveragePool", "Concat", "Conv", "CudaAveragePool", "CudaBiasRelu", "CudaMaxPool", "DepthToSpace",
+    "Dropout", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "MaxPool",
+    "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
 ))  # fmt: skip
 #: Ops that ONNX (opset 22) and ONNX Runtime's CUDA both have for bfloat16; the others work on float32 between Casts.
 BF16 = frozenset((
-    "Add", "Cast", "Concat", "ConstantOfShape", "Conv", "CudaBiasRelu", "CudaMaxPool", "CudaMaxPoolGradient",
-    "CudaReluGradient", "Div", "Flatten", "Gemm", "Identity", "MatMul", "Mul", "Relu", "Reshape", "ScatterElements",
-    "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze"
+    "Add", "Cast", "Concat", "ConstantOfShape", "Conv", "CudaAveragePool", "CudaAveragePoolGradient", "CudaBiasRelu",
+    "CudaMaxPool", "CudaMaxPoolGradient", "CudaReluGradient", "Div", "Flatten", "Gemm", "Identity", "MatMul", "Mul",
+    "Relu", "Reshape", "ScatterElements", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
 ))  # fmt: skip
 #: Our casts by the narrow type.
 NARROW: dict[int, str] = {TensorProto.FLOAT16: "CudaNarrow", TensorProto.BFLOAT16: "CudaNarrowBFloat16"}
@@ -151,9 +151,35 @@ class _Narrow:
             stated["to"] = self._kind
         outputs = [self.renamed.get(name, name) for name in node.output]
         if self._kind == TensorProto.BFLOAT16 and node.op_type not in BF16:
-            return self._between_casts(node, inputs, outputs, stated)
+            if not self._in_other_words(node, inputs, outputs, stated):
+                self._between_casts(node, inputs, outputs, stated)
+            return
         self._nodes.append(helper.make_node(node.op_type, inputs, outputs, node.name, domain=node.domain, **stated))
-        return None
+
+    def _in_other_words(
+        self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str], stated: dict[str, Any]
+    ) -> bool:
+        """Whether ops that have bfloat16 could say the same: Add a Sum, and Slice a Split."""
+        if node.op_type == "Sum" and len(inputs) > 1:
+            sums = [*(fresh(f"{outputs[0]}:sum", self._taken) for _ in inputs[2:]), outputs[0]]
+            for one, other, total in zip([inputs[0], *sums], inputs[1:], sums, strict=False):
+                self._op("Add", [one, other], total)
+            return True
+        axis = stated.get("axis", 0)
+        parts = [(dims(self._types[name]) or ()) if name in self._types else () for name in node.output]
+        if node.op_type != "Split" or not all(len(part) > axis >= 0 and part[axis] for part in parts):
+            return False
+        start, along = 0, self._integer(axis)
+        for part, output in zip(parts, outputs, strict=True):
+            end = start + int(part[axis] or 0)
+            self._op("Slice", [inputs[0], self._integer(start), self._integer(end), along], output)
+            start = end
+        return True
+
+    def _integer(self, value: int) -> str:
+        name = f"integer:{value}"
+        self._made[name] = numpy_helper.from_array(np.array([value], np.int64), name)
+        return name
 
     def _between_casts(
         self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str], stated: dict[str, Any]

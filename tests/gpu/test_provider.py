@@ -1,13 +1,15 @@
 """What ONNX Runtime's CUDA provider makes of our graphs, without a GPU: see standin/ and scripts/standin.sh.
 
-The provider is the real one. Its kernels are not run, and neither are cuDNN's: nothing is said here of numbers, but for
-those of our own ops, which the emulator computes.
+The provider is the real one. Its kernels are not run, and neither are cuDNN's: nothing is said of their numbers. But
+our own ops run in the emulator, the stand-in computes convolutions if it is asked to, and a network without
+preprocessing needs nothing else: so whole passes, and whole runs, are held against the CPU.
 """
 
 import ctypes
 import os
 import re
 from collections import Counter
+from functools import partial
 
 import architectures
 import numpy as np
@@ -15,14 +17,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from gpu.test_runs import CLOSE, losses
 from kernels import emulated
 from onnx import TensorProto, helper
-from stylogram import stylize
+from stylogram import devices, stylize
 from stylogram.devices import sessions
 from stylogram.devices.arrays import DeviceArray, Queue, _Block
 from stylogram.devices.sessions import TRIED, DevicePass, Place, features_of, open_session
 from stylogram.errors import Error
 from stylogram.objective import Failed
+from stylogram.session import FeaturePass
 from stylogram_export.graph import dims, inferred
 from stylogram_export.network import folded
 from stylogram_export.precision import PRECISIONS
@@ -329,3 +333,50 @@ def test_our_convolution_refuses(queue):
 def test_the_ops_refuse_other_types(queue):
     with pytest.raises(Exception, match="float32, float16 and bfloat16 are accepted"):
         run_op(queue, "CudaReluGradient", [np.ones((2, 3)), np.ones((2, 3))], (2, 3), onnx.TensorProto.DOUBLE)
+
+
+# Whole passes and runs, with all that is in them computed.
+
+
+def unprepared():
+    """A network whose graph has nothing but convolutions and what our ops take up."""
+    return nets.narrow(preprocess="unit")
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 16, 24), (2, 3, 17, 23)])
+@pytest.mark.parametrize(
+    ("precision", "layout"),
+    [("fp32", "first"), ("tf32", "first"), ("bf16", "ours"), ("bf16", "first"), ("fp16", "ours"), ("fp16", "first")],
+)
+def test_a_pass_computes_what_the_cpu_does(queue, computing, precision, layout, shape):
+    network = unprepared()
+    taps = [network.layers.tensor(name) for name in ("conv1_1", "conv2_1", "conv4_2")]
+    place = Place("cuda", queue, precision, graphs=False, layout=layout)
+    cpu, gpu = FeaturePass(folded(network, taps), taps, shape), DevicePass(folded(network, taps), taps, shape, place)
+    cpu.picture[:] = gpu.picture[:] = np.random.default_rng(0).random(shape, np.float32)
+    cpu.forward()
+    gpu.forward()
+    features, gradient = CLOSE[precision]
+    for tap in taps:
+        assert np.linalg.norm(gpu.features[tap] - cpu.features[tap]) < features * np.linalg.norm(cpu.features[tap])
+        cpu.gradients[tap][:] = np.random.default_rng(1).standard_normal(cpu.gradients[tap].shape, np.float32)
+        gpu.gradients_on_gpu[tap].upload(cpu.gradients[tap])
+    cpu.backward()
+    gpu.backward()
+    got = gpu.gradient_on_gpu.download()
+    assert np.linalg.norm(got - cpu.gradient) < gradient * np.linalg.norm(cpu.gradient)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_is_the_cpus(queue, computing, monkeypatch, precision):
+    monkeypatch.setattr(devices, "Place", partial(Place, graphs=False))  # what the stand-in replays does nothing
+    given = {"network": unprepared(), "size": 24, "scales": 1, "iterations": 12, "content_weight": 1.0}
+    ours, cpu = (
+        losses(stylize(nets.blocks(16, 24, 1), nets.blocks(20, 16, 2), **given, **where))
+        for where in ({"device": "cuda", "precision": precision}, {"device": "cpu"})
+    )
+    assert len(ours) == len(cpu)
+    same = 12 if precision == "fp32" else 2  # rounding soon leads elsewhere, though not to worse
+    assert ours[:same] == pytest.approx(cpu[:same], rel=CLOSE[precision][0])
+    assert ours[-1] < 0.5 * ours[0]
+    assert ours[-1] == pytest.approx(cpu[-1], rel=0.05)

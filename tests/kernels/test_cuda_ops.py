@@ -121,6 +121,32 @@ def test_pools_are_the_formula(
         assert (got == wanted).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("kernel", "strides", "pads"), WINDOWS)
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_averages_are_the_formula_and_its_transpose(
+    place: Place, shape: tuple[int, ...], kernel: Any, strides: Any, pads: Any, last: bool, kind: str
+) -> None:
+    dtype = KINDS[kind][0]
+    sizes = [out_size(shape[2 + k], kernel[k], strides[k], pads[k] + pads[2 + k]) for k in range(2)]
+    x, gy = draw(shape, 0, dtype), draw((*shape[:2], *sizes), 1, dtype)
+    y, gx = np.zeros(gy.shape), np.zeros(shape)
+    for i, j in np.ndindex(*sizes):
+        top, left = i * strides[0] - pads[0], j * strides[1] - pads[1]
+        rows, columns = (slice(max(at, 0), at + size) for at, size in zip((top, left), kernel, strict=True))
+        y[..., i, j] = x[..., rows, columns].astype(np.float64).sum((2, 3))
+        gx[..., rows, columns] += gy[..., i, j, None, None].astype(np.float64)
+    words = {"kernel_shape": kernel, "strides": strides, "before": pads[:2], "channels_last": int(last), "scale": 0.75}
+    for op, given, made in (("CudaAveragePool", x, y), ("CudaAveragePoolGradient", gy, gx)):
+        source, wanted = (
+            np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if last else values
+            for values in (given, (0.75 * made).astype(dtype))
+        )
+        got = run(place, op, [source], wanted.shape, kind, sizes=made.shape[2:], **words)
+        assert (got == wanted).all()  # quarters: sums are exact
+
+
 @pytest.mark.skipif(not emulated.ON_GPU, reason="large sizes: STYLOGRAM_TEST_CUDA=gpu asks for a GPU")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES[3:])
