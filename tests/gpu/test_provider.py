@@ -19,6 +19,7 @@ import pytest
 import torch
 from gpu.test_runs import CLOSE, losses
 from kernels import emulated
+from kernels.test_cuda_ops import CONVOLUTIONS, convolved
 from onnx import TensorProto, helper
 from stylogram import devices, stylize
 from stylogram.devices import sessions
@@ -233,13 +234,6 @@ def test_our_ops_compute_what_onnx_says(queue):
     assert (run_op(queue, "CudaReluGradient", [y, g], x.shape, TensorProto.FLOAT16) == np.where(y > 0, g, 0)).all()
 
 
-#: Filters (K,R,S,C/groups), pads, strides, dilations, groups.
-CONVOLUTIONS = [
-    ((8, 3, 3, 5), (1, 1), (1, 1), (1, 1), 1),
-    ((6, 1, 1, 4), (0, 0), (1, 1), (1, 1), 1),
-    ((4, 5, 3, 3), (2, 0), (2, 3), (1, 1), 1),
-    ((6, 3, 3, 2), (2, 2), (1, 1), (2, 2), 2),
-]
 STORED = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
@@ -265,12 +259,6 @@ def widened(values, stored):
         if stored == "bfloat16"
         else torch.from_numpy(values)
     )
-
-
-def convolved(x, w, bias, case):
-    """(N,C,H,W) and (K,C/groups,R,S) -> (N,K,P,Q), of float32."""
-    _, pads, strides, dilations, groups = case
-    return torch.nn.functional.conv2d(x, w, bias, strides, pads, dilations, groups)
 
 
 @pytest.mark.parametrize("case", CONVOLUTIONS)

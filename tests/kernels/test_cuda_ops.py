@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from kernels import emulated
 from onnx import TensorProto, helper
 from stylogram.devices import sessions
@@ -27,6 +28,23 @@ WINDOWS = [
     ((3, 3), (2, 2), (1, 1, 1, 1)),
     ((3, 2), (1, 3), (1, 0, 1, 1)),
     ((5, 5), (3, 4), (2, 1, 2, 2)),
+]
+#: Filters (K,R,S,C/groups), pads, strides, dilations, groups.
+CONVOLUTIONS = [
+    ((8, 3, 3, 5), (1, 1), (1, 1), (1, 1), 1),
+    ((6, 1, 1, 4), (0, 0), (1, 1), (1, 1), 1),
+    ((4, 5, 3, 3), (2, 0), (2, 3), (1, 1), 1),
+    ((6, 3, 3, 2), (2, 2), (1, 1), (2, 2), 2),
+]
+#: As networks have them.
+LARGE = [
+    ((64, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((3, 3, 3, 64), (1, 1), (1, 1), (1, 1), 1),
+    ((64, 3, 3, 64), (1, 1), (1, 1), (1, 1), 1),
+    ((512, 3, 3, 256), (1, 1), (1, 1), (1, 1), 1),
+    ((128, 1, 1, 512), (0, 0), (1, 1), (1, 1), 1),
+    ((96, 7, 7, 3), (3, 3), (2, 2), (1, 1), 1),
+    ((64, 3, 3, 1), (1, 1), (1, 1), (1, 1), 64),
 ]
 SHAPES = [(1, 1, 5, 6), (2, 3, 9, 8), (3, 20, 17, 23)]
 if emulated.ON_GPU:
@@ -220,6 +238,36 @@ def same(a: Any, b: Any) -> Any:
     """To the bit, or both no number."""
     with np.errstate(invalid="ignore"):
         return (a.view(np.uint16) == b.view(np.uint16)) | (np.isnan(a) & np.isnan(b))
+
+
+def convolved(x: Any, w: Any, bias: Any, case: Any) -> Any:
+    """(N,C,H,W) and (K,C/groups,R,S) -> (N,K,P,Q), as torch has it."""
+    _, pads, strides, dilations, groups = case
+    return torch.nn.functional.conv2d(x, w, bias, strides, pads, dilations, groups)
+
+
+@pytest.mark.skipif(not emulated.ON_GPU, reason="cuDNN computes them: a GPU, or its stand-in (scripts/standin.sh)")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *LARGE])
+def test_convolutions_are_the_formula(place: Place, case: Any, kind: str) -> None:
+    (k, r, s, c), pads, strides, dilations, groups = case
+    rng, dtype = np.random.default_rng(0), KINDS[kind][0]
+    x = rng.standard_normal((2, 67, 93, c * groups)).astype(dtype)
+    w = (rng.standard_normal((k, r, s, c)) / (r * s * c) ** 0.5).astype(dtype)
+    b = rng.standard_normal(k).astype(dtype)
+    wide = [torch.from_numpy(values.astype(np.float64)) for values in (x, w, b)]
+    first = [values.permute(0, 3, 1, 2) for values in wide[:2]]
+    plain = convolved(*first, None, case).permute(0, 2, 3, 1).numpy()
+    words = {"pads": pads, "strides": strides, "dilations": dilations}
+    biased = plain + b.astype(np.float64)
+    for given, relu, wanted in (
+        ([x, w], 0, plain), ([x, w, b], 0, biased), ([x, w, b], 1, np.maximum(biased, 0))
+    ):  # fmt: skip
+        got = run(place, "CudaConv", given, wanted.shape, kind, relu=relu, **words).astype(np.float64)
+        # Products of float32 may be TF32's, of 10 bits; the sum is rounded once, or twice where the bias comes behind.
+        most = {"float32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}[kind]
+        assert np.linalg.norm(got - wanted) < most * np.linalg.norm(wanted)
+        assert np.abs(got - wanted).max() < 4 * most * max(1, np.abs(wanted).max())
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
