@@ -125,10 +125,10 @@ std::pair<float*, const float*> point(Arguments& arguments, const Sized<State>& 
 }
 
 std::unique_ptr<Lbfgs> make_lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, double rate, double curvature,
-                                  bool backtrack, double tolerance) {
+                                  bool backtrack, double tolerance, const std::string& precision) {
   const ops::Lbfgs::Options options{rate, curvature, backtrack, tolerance};
   const ops::Lbfgs checked(1, 1, 1, options);  // throws for options that the CPU's would not take either
-  auto* made = twin<cuda::MakeLbfgs>("make_lbfgs")(n, d, history, options);
+  auto* made = twin<cuda::MakeLbfgs>("make_lbfgs")(n, d, history, options, lbfgs::precision_named(precision));
   return std::make_unique<Lbfgs>(Lbfgs{n, d, std::unique_ptr<cuda::LbfgsState>(made)});
 }
 
@@ -157,7 +157,8 @@ void define_lbfgs(py::module_& m) {
   py::class_<Lbfgs>(m, "CudaLbfgs")
       .def(py::init(&make_lbfgs), py::arg("n"), py::arg("d"), py::arg("history"), py::kw_only(),
            py::arg("learning_rate") = defaults.learning_rate, py::arg("curvature") = defaults.curvature,
-           py::arg("backtrack") = defaults.backtrack, py::arg("tolerance") = defaults.tolerance)
+           py::arg("backtrack") = defaults.backtrack, py::arg("tolerance") = defaults.tolerance,
+           py::arg("precision") = "float32")
       .def("step", step, py::arg("x"), py::arg("gradient"), py::arg("value") = py::none())
       .def(
           "reset", [](Lbfgs& lbfgs, Address stream) { lbfgs.state->reset(queue(stream)); }, py::arg("stream") = 0)

@@ -40,13 +40,6 @@ py::list outcome(const ops::Lbfgs& lbfgs) {
   return names;
 }
 
-lbfgs::Storage storage_of(const std::string& precision, const std::string& directory) {
-  using lbfgs::Precision;
-  const bool half = precision == "float16";
-  check(half || precision == "float32", "lbfgs", "precision must be float32 or float16, got '", precision, "'");
-  return {half ? Precision::float16 : Precision::float32, directory};
-}
-
 const Registration here([](py::module_& m) {
   using ops::Lbfgs;
   const Lbfgs::Options defaults{};
@@ -54,7 +47,8 @@ const Registration here([](py::module_& m) {
       .def(py::init([](std::int64_t n, std::int64_t d, std::int64_t history, double rate, double curvature,
                        bool backtrack, double tolerance, const std::string& precision, const std::string& directory) {
              const Lbfgs::Options options{rate, curvature, backtrack, tolerance};
-             return std::make_unique<Lbfgs>(n, d, history, options, storage_of(precision, directory));
+             const lbfgs::Storage storage{lbfgs::precision_named(precision), directory};
+             return std::make_unique<Lbfgs>(n, d, history, options, storage);
            }),
            py::arg("n"), py::arg("d"), py::arg("history"), py::kw_only(),
            py::arg("learning_rate") = defaults.learning_rate, py::arg("curvature") = defaults.curvature,

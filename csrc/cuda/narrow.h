@@ -30,10 +30,16 @@ STYLOGRAM_HD inline float with_bits(std::uint32_t bits) {
 STYLOGRAM_HD inline float widened(float x) { return x; }
 STYLOGRAM_HD inline float widened(BFloat16 x) { return with_bits(static_cast<std::uint32_t>(x.bits) << 16); }
 STYLOGRAM_HD inline float widened(Float16 x) {
+#ifdef __CUDA_ARCH__  // one instruction
+  float wide = 0;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+  return wide;
+#else
   const std::uint32_t size = x.bits & 0x7fffU;
   const float scaled = with_bits(size << 13) * with_bits((127 + 112) << 23);  // exact, subnormal numbers too
   const std::uint32_t bits = size >= 0x7c00U ? (size << 13) | 0x7f800000U : bits_of(scaled);
   return with_bits(bits | (x.bits & 0x8000U) << 16);
+#endif
 }
 
 template <class T>
@@ -53,6 +59,11 @@ STYLOGRAM_HD inline BFloat16 narrowed(float x) {
 
 template <>
 STYLOGRAM_HD inline Float16 narrowed(float x) {
+#ifdef __CUDA_ARCH__
+  Float16 narrow = {};
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
+  return narrow;
+#else
   const std::uint32_t bits = bits_of(x);
   const std::uint32_t size = bits & 0x7fffffffU;
   const std::uint32_t sign = bits >> 16 & 0x8000U;
@@ -67,6 +78,7 @@ STYLOGRAM_HD inline Float16 narrowed(float x) {
     made = (size - (112U << 23) + 0xfffU + (size >> 13 & 1U)) >> 13;
   }
   return {static_cast<std::uint16_t>(sign | made)};
+#endif
 }
 
 }  // namespace stylogram::cuda

@@ -26,6 +26,18 @@ __device__ double block_sum(double value) {
   return total;
 }
 
+/// The largest of the values of the block's threads, none of which is below 0, for all of them; a NaN is passed over.
+template <int Threads>
+__device__ float block_max(float value) {
+  __shared__ float warps[Threads / 32];
+  for (int offset = 16; offset > 0; offset /= 2) value = fmaxf(value, __shfl_xor_sync(kAll, value, offset));
+  __syncthreads();  // of a maximum before this one
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
+  __syncthreads();
+  for (int w = 0; w < Threads / 32; ++w) value = fmaxf(value, warps[w]);
+  return value;
+}
+
 /// Whether this block is the last of `blocks` to get here; then all that the others have written is seen.
 /// `counter` goes from 0 back to 0.
 __device__ inline bool is_last(unsigned* counter, unsigned blocks) {

@@ -10,7 +10,8 @@
 
 namespace stylogram::cuda {
 
-/// ops::Lbfgs with all its state on the GPU: a step is the same few launches each time, and can be captured.
+/// ops::Lbfgs with all its state on the GPU, its pairs in float32 or float16: a step is the same few launches each
+/// time, and can be captured.
 class LbfgsState {
  public:
   virtual ~LbfgsState() = default;
@@ -20,7 +21,8 @@ class LbfgsState {
   virtual void look(std::int64_t* counts, ops::Lbfgs::Outcome* outcomes, Stream stream) const = 0;
   virtual std::size_t bytes() const = 0;
 };
-using MakeLbfgs = LbfgsState*(std::int64_t n, std::int64_t d, std::int64_t history, const ops::Lbfgs::Options& options);
+using MakeLbfgs = LbfgsState*(std::int64_t n, std::int64_t d, std::int64_t history, const ops::Lbfgs::Options& options,
+                              lbfgs::Precision precision);
 
 /// ops::Adam; the number of steps is on the GPU too. The rate is learning_rate decay^(steps / decay_every).
 class AdamState {

@@ -80,6 +80,12 @@ void decode(const std::uint16_t* from, float unit, float* to, std::int64_t lengt
 
 }  // namespace
 
+Precision precision_named(const std::string& name) {
+  if (name == "float16") return Precision::float16;
+  check(name == "float32", "lbfgs", "precision must be float32 or float16, got '", name, "'");
+  return Precision::float32;
+}
+
 Pairs::Pairs(std::int64_t n, std::int64_t d, std::int64_t slots, bool previous, const Storage& storage)
     : slots_(slots),
       stride_(padded(d)),

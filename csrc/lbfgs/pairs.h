@@ -16,6 +16,8 @@
 namespace stylogram::lbfgs {
 
 enum class Precision { float32, float16 };
+/// By its name. Throws for others.
+Precision precision_named(const std::string& name);
 
 /// How the vectors are kept: of what type the pairs are, and in which directory a file has them (empty: in memory).
 struct Storage {

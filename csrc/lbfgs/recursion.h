@@ -1,6 +1,9 @@
 // The state of L-BFGS on a GPU, and the recursion over its scalars: lbfgs/history.h by the threads of a block.
+//
+// Pairs in float16 are as lbfgs/pairs.h has them on the CPU, with a power of two for every kChunk numbers.
 #pragma once
 
+#include "cuda/narrow.h"
 #include "cuda/runtime.h"
 #include "ops/lbfgs.h"
 
@@ -8,9 +11,11 @@ namespace stylogram::cuda::lbfgs {
 
 using Options = ops::Lbfgs::Options;
 using Outcome = ops::Lbfgs::Outcome;
+using Precision = stylogram::lbfgs::Precision;
 
-constexpr int kKinds = 4;  // of products: s.y, y.y, s.g, y.g
-constexpr int kAhead = 8;  // rows of scalars that are read at once
+constexpr int kKinds = 4;     // of products: s.y, y.y, s.g, y.g
+constexpr int kAhead = 8;     // rows of scalars that are read at once
+constexpr int kChunk = 1024;  // numbers whose y and g stay in shared memory while the pairs pass by
 
 // As ops::Lbfgs::Picture and lbfgs::History. Ages count from the oldest pair; the forming one has age `count`.
 struct Picture {
@@ -28,16 +33,29 @@ struct State {
   std::int64_t n, d, stride;
   int slots;
   Options options;
-  Picture* pictures;   // (n)
-  float *s, *y;        // (n, slots, stride)
-  float* previous;     // (n, stride); null unless backtrack
-  double *sy, *ys;     // (n, slots, slots): s_a . y_b at [a][b], and the same at [b][a]
-  double* yy;          // (n, slots, slots)
-  double* sums;        // (n, slots, kinds): products by age
-  float *of_s, *of_y;  // (n, slots): the direction, by age
+  Picture* pictures;         // (n)
+  float *s, *y;              // (n, slots, stride); with pairs in float16, of the forming pair alone: (n, stride)
+  Float16 *half_s, *half_y;  // (n, slots, stride); null with pairs in float32
+  float* units;              // (n, slots, stride / kChunk, 2): what a chunk's halves of s and of y are multiplied by
+  float* previous;           // (n, stride); null unless backtrack
+  double *sy, *ys;           // (n, slots, slots): s_a . y_b at [a][b], and the same at [b][a]
+  double* yy;                // (n, slots, slots)
+  double* sums;              // (n, slots, kinds): products by age
+  float *of_s, *of_y;        // (n, slots): the direction, by age
 
   __device__ float* pair_s(std::int64_t n, int slot) const { return s + (n * slots + slot) * stride; }
   __device__ float* pair_y(std::int64_t n, int slot) const { return y + (n * slots + slot) * stride; }
+  __device__ float* forming_s(std::int64_t n, int slot) const {
+    return half_s == nullptr ? pair_s(n, slot) : s + n * stride;
+  }
+  __device__ float* forming_y(std::int64_t n, int slot) const {
+    return half_s == nullptr ? pair_y(n, slot) : y + n * stride;
+  }
+  __device__ Float16* halves_s(std::int64_t n, int slot) const { return half_s + (n * slots + slot) * stride; }
+  __device__ Float16* halves_y(std::int64_t n, int slot) const { return half_y + (n * slots + slot) * stride; }
+  __device__ float* unit(std::int64_t n, int slot, std::int64_t at) const {
+    return units + ((n * slots + slot) * (stride / kChunk) + at / kChunk) * 2;
+  }
 };
 
 // One picture's scalars in one block, a thread for each pair.

@@ -91,17 +91,6 @@ void cast(const Cast& c, Stream stream) {
   run<BFloat16, Narrow>(op, c, stream);
 }
 
-// The largest of the block's threads' values, in thread 0. None is below 0.
-__device__ float block_max(float value) {
-  __shared__ float warps[kThreads / 32];
-  for (int offset = 16; offset > 0; offset /= 2) value = fmaxf(value, __shfl_xor_sync(kAll, value, offset));
-  __syncthreads();  // of a maximum before this one
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
-  __syncthreads();
-  for (unsigned w = 0; w < kThreads / 32; ++w) value = fmaxf(value, warps[w]);
-  return value;
-}
-
 __global__ void __launch_bounds__(kThreads) peak_kernel(Peak p, double* partials, unsigned* counters) {
   const std::int64_t n = blockIdx.y;
   const Cut cut = streaming(p.size);
@@ -112,12 +101,12 @@ __global__ void __launch_bounds__(kThreads) peak_kernel(Peak p, double* partials
     highest = fmaxf(highest, fabsf(p.x[n * p.size + i]));  // of a number and a NaN, the number
   }
   double* own = partials + n * gridDim.x;
-  highest = block_max(highest);
+  highest = block_max<kThreads>(highest);
   if (threadIdx.x == 0) own[blockIdx.x] = static_cast<double>(highest);
   if (!is_last(counters + n, gridDim.x)) return;
   float all = p.before == nullptr ? 0.0F : p.before[n];
   for (unsigned b = threadIdx.x; b < gridDim.x; b += kThreads) all = fmaxf(all, static_cast<float>(__ldcg(own + b)));
-  all = block_max(all);
+  all = block_max<kThreads>(all);
   if (threadIdx.x == 0) p.peak[n] = all;
 }
 

@@ -18,7 +18,8 @@ using namespace lbfgs;
 
 constexpr int kMostHalvings = 10;
 constexpr std::int64_t kMostSlots = 1024;  // threads of the recursion: one for each pair
-constexpr int kChunk = 1024;               // numbers whose y and g stay in shared memory while the pairs pass by
+constexpr int kTop = 14;                   // the exponent to which a chunk's largest number is brought in float16
+constexpr float kSmallest = 0x1p-14F;      // of a half with all its bits; what is below is 0
 
 STYLOGRAM_HD constexpr Cut product_slices(std::int64_t d) { return Cut(d, kChunk, 1024, kChunk); }
 STYLOGRAM_HD constexpr Cut move_slices(std::int64_t d) { return Cut(d, 4 * kThreads, 8192, kThreads); }
@@ -57,16 +58,27 @@ __global__ void __launch_bounds__(kThreads)
   choose(state.pictures[n], value == nullptr ? nullptr : value + n, state.options);
 }
 
+struct alignas(8) FourHalves {
+  Float16 values[4];
+};
+__device__ float4 four(const float* from) { return *reinterpret_cast<const float4*>(from); }
+__device__ float4 four(const Float16* from) {
+  const FourHalves found = *reinterpret_cast<const FourHalves*>(from);
+  return {widened(found.values[0]), widened(found.values[1]), widened(found.values[2]), widened(found.values[3])};
+}
+
 // The products of one pair with y and g in shared memory, by one warp: lanes sum in float, chunks are summed in double.
-__device__ void add_products(const float* s, const float* y, const float* new_y, const float* g, double* sums) {
+template <class S, class Y>
+__device__ void add_products(const S* s, const Y* y, const float* new_y, const float* g, float unit_s, float unit_y,
+                             double* sums) {
   float products[kKinds] = {};
 #pragma unroll
   for (int j = 0; j < kChunk / 128; ++j) {
     const int i = j * 128 + 4 * static_cast<int>(threadIdx.x % 32);
-    const float4 s4 = *reinterpret_cast<const float4*>(s + i);
-    const float4 y4 = *reinterpret_cast<const float4*>(y + i);
-    const float4 n4 = *reinterpret_cast<const float4*>(new_y + i);
-    const float4 g4 = *reinterpret_cast<const float4*>(g + i);
+    const float4 s4 = four(s + i);
+    const float4 y4 = four(y + i);
+    const float4 n4 = four(new_y + i);
+    const float4 g4 = four(g + i);
     products[0] += s4.x * n4.x + s4.y * n4.y + (s4.z * n4.z + s4.w * n4.w);
     products[1] += y4.x * n4.x + y4.y * n4.y + (y4.z * n4.z + y4.w * n4.w);
     products[2] += s4.x * g4.x + s4.y * g4.y + (s4.z * g4.z + s4.w * g4.w);
@@ -74,15 +86,40 @@ __device__ void add_products(const float* s, const float* y, const float* new_y,
   }
 #pragma unroll
   for (int kind = 0; kind < kKinds; ++kind) {
-    const float sum = warp_sum(products[kind]);
+    const float sum = warp_sum(products[kind]) * (kind % 2 == 0 ? unit_s : unit_y);
     if (threadIdx.x % 32 == 0) sums[kind] += static_cast<double>(sum);
   }
 }
 
+// The power of two by which a chunk's halves are to be multiplied; NaN if something in it is not finite.
+__device__ float unit_of(float largest) {
+  if (!(largest < INFINITY)) return NAN;
+  if (largest == 0) return 1;
+  const int exponent = static_cast<int>(bits_of(largest) >> 23) - 127 - kTop;
+  return with_bits(static_cast<std::uint32_t>((exponent < -126 ? -126 : exponent) + 127) << 23);
+}
+
+// Puts a chunk in shared memory into float16, and leaves there what float16 has of it.
+__device__ void seal(float* values, Float16* to, float* unit) {
+  float largest = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < kChunk; i += kThreads) {
+    largest = fmaxf(largest, isfinite(values[i]) ? fabsf(values[i]) : INFINITY);
+  }
+  const float power = unit_of(block_max<kThreads>(largest));
+  for (int i = static_cast<int>(threadIdx.x); i < kChunk; i += kThreads) {
+    const float scaled = values[i] * (1 / power);
+    to[i] = narrowed<Float16>(fabsf(scaled) < kSmallest ? 0.0F : scaled);
+    values[i] = power * widened(to[i]);
+  }
+  if (threadIdx.x == 0) *unit = power;
+}
+
 // partials (n, slots, kinds, slices), by age.
+template <bool Half>
 __global__ void __launch_bounds__(kThreads) form_products(State state, const float* gradient, double* partials) {
   __shared__ __align__(16) float g[kChunk];
   __shared__ __align__(16) float new_y[kChunk];
+  __shared__ __align__(16) float new_s[Half ? kChunk : 4];
   STYLOGRAM_SHARED(double, sums);  // (slots, kinds)
   const std::int64_t n = blockIdx.y;
   const Picture& picture = state.pictures[n];
@@ -91,7 +128,7 @@ __global__ void __launch_bounds__(kThreads) form_products(State state, const flo
   const Cut cut = product_slices(state.d);
   for (int i = static_cast<int>(threadIdx.x); i < ages * kKinds; i += kThreads) sums[i] = 0;
   const int forming = picture.forming(state.slots);
-  float* stored_y = state.pair_y(n, forming);
+  float* stored_y = state.forming_y(n, forming);
   const std::int64_t end = cut.end(blockIdx.x);
   for (std::int64_t begin = cut.begin(blockIdx.x); begin < end; begin += kChunk) {
     __syncthreads();
@@ -102,12 +139,28 @@ __global__ void __launch_bounds__(kThreads) form_products(State state, const flo
       g[i] = slope;
       new_y[i] = change;
       stored_y[at] = change;  // vectors are padded to whole chunks
+      if (Half) new_s[i] = at < end ? state.forming_s(n, forming)[at] : 0.0F;
     }
     __syncthreads();
+    if (Half) {
+      float* units = state.unit(n, forming, begin);
+      seal(new_s, state.halves_s(n, forming) + begin, units);
+      seal(new_y, state.halves_y(n, forming) + begin, units + 1);
+      __syncthreads();
+    }
     for (int age = static_cast<int>(threadIdx.x / 32); age < ages; age += static_cast<int>(kThreads / 32)) {
       const int slot = picture.slot(age, state.slots);
-      const float* y = age + 1 == ages ? new_y : state.pair_y(n, slot) + begin;
-      add_products(state.pair_s(n, slot) + begin, y, new_y, g, sums + age * kKinds);
+      double* own = sums + age * kKinds;
+      if (!Half) {
+        const float* y = age + 1 == ages ? new_y : state.pair_y(n, slot) + begin;
+        add_products(state.pair_s(n, slot) + begin, y, new_y, g, 1, 1, own);
+      } else if (age + 1 == ages) {
+        add_products(new_s, new_y, new_y, g, 1, 1, own);
+      } else {
+        const float* units = state.unit(n, slot, begin);
+        add_products(state.halves_s(n, slot) + begin, state.halves_y(n, slot) + begin, new_y, g, units[0], units[1],
+                     own);
+      }
     }
   }
   __syncthreads();
@@ -158,13 +211,36 @@ __global__ void __launch_bounds__(kMostSlots) solve(State state) {
   picture.has_previous = 1;
 }
 
-// Half the last step, or a first one, from the previous point, whose gradient the forming slot still has.
+// Half the last step, or a first one, from the previous point, whose gradient the forming pair still has.
 __device__ float step_back(const State& state, std::int64_t n, const Picture& picture, std::int64_t i) {
   const int forming = picture.forming(state.slots);
-  if (picture.outcome == Outcome::halved) return 0.5F * state.pair_s(n, forming)[i];
-  return -picture.length * state.pair_y(n, forming)[i];
+  if (picture.outcome == Outcome::halved) return 0.5F * state.forming_s(n, forming)[i];
+  return -picture.length * state.forming_y(n, forming)[i];
 }
 
+struct alignas(4) TwoHalves {
+  Float16 values[2];
+};
+
+// Adds a pair's part of the direction at `Each` places from i on.
+template <int Each>
+__device__ void add_pair(const State& state, std::int64_t n, int slot, std::int64_t i, const float* coefficients,
+                         float (&direction)[Each]) {
+  if constexpr (Each == 1) {
+    direction[0] += coefficients[0] * state.pair_s(n, slot)[i] + coefficients[1] * state.pair_y(n, slot)[i];
+  } else {
+    const float* units = state.unit(n, slot, i);
+    const TwoHalves s = *reinterpret_cast<const TwoHalves*>(state.halves_s(n, slot) + i);
+    const TwoHalves y = *reinterpret_cast<const TwoHalves*>(state.halves_y(n, slot) + i);
+    for (int u = 0; u < Each; ++u) {
+      direction[u] +=
+          coefficients[0] * (units[0] * widened(s.values[u])) + coefficients[1] * (units[1] * widened(y.values[u]));
+    }
+  }
+}
+
+// `Each`: numbers a thread has at once, 2 of pairs in float16.
+template <int Each>
 __global__ void __launch_bounds__(kThreads) move(State state, float* x, const float* gradient) {
   STYLOGRAM_SHARED(float, coefficients);  // of s and y by age
   const std::int64_t n = blockIdx.y;
@@ -177,49 +253,66 @@ __global__ void __launch_bounds__(kThreads) move(State state, float* x, const fl
   }
   __syncthreads();
   const int forming = picture.forming(state.slots);
-  float* new_s = state.pair_s(n, forming);
-  float* new_y = state.pair_y(n, forming);
+  float* new_s = state.forming_s(n, forming);
+  float* new_y = state.forming_y(n, forming);
   float* previous = state.previous == nullptr ? nullptr : state.previous + n * state.stride;
   const Cut cut = move_slices(state.d);
   const std::int64_t end = cut.end(blockIdx.x);
-  for (std::int64_t i = cut.begin(blockIdx.x) + threadIdx.x; i < end; i += kThreads) {
-    float* place = x + n * state.d + i;
-    if (back) {
-      const float step = step_back(state, n, picture, i);
-      new_s[i] = step;
-      *place = previous[i] + step;
-      continue;
-    }
-    const float slope = gradient[n * state.d + i];
-    float direction = picture.of_gradient * slope;
-    int slot = picture.oldest;
+  for (std::int64_t i = cut.begin(blockIdx.x) + Each * threadIdx.x; i < end; i += Each * kThreads) {
+    float direction[Each] = {};
+    float slopes[Each] = {};
+    if (!back) {
+      for (int u = 0; u < Each; ++u) {
+        slopes[u] = i + u < end ? gradient[n * state.d + i + u] : 0.0F;
+        direction[u] = picture.of_gradient * slopes[u];
+      }
+      int slot = picture.oldest;
 #pragma unroll 8
-    for (int age = 0; age < picture.count; ++age) {
-      direction +=
-          coefficients[2 * age] * state.pair_s(n, slot)[i] + coefficients[2 * age + 1] * state.pair_y(n, slot)[i];
-      slot = slot + 1 == state.slots ? 0 : slot + 1;
+      for (int age = 0; age < picture.count; ++age) {
+        add_pair<Each>(state, n, slot, i, coefficients + 2 * age, direction);
+        slot = slot + 1 == state.slots ? 0 : slot + 1;
+      }
     }
-    const float step = picture.length * direction;
-    if (previous != nullptr) previous[i] = *place;
-    new_s[i] = step;
-    new_y[i] = slope;
-    *place += step;
+    for (int u = 0; u < Each && i + u < end; ++u) {
+      float* place = x + n * state.d + i + u;
+      if (back) {
+        const float step = step_back(state, n, picture, i + u);
+        new_s[i + u] = step;
+        *place = previous[i + u] + step;
+        continue;
+      }
+      const float step = picture.length * direction[u];
+      if (previous != nullptr) previous[i + u] = *place;
+      new_s[i + u] = step;
+      new_y[i + u] = slopes[u];
+      *place += step;
+    }
   }
 }
 
 class Lbfgs final : public LbfgsState {
  public:
-  Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options)
-      : vectors_("lbfgs", vector_bytes(n, d, history, options)), scalars_("lbfgs", scalar_bytes(n, history)) {
+  Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options, Precision precision)
+      : vectors_("lbfgs", vector_bytes(n, d, history, options, precision)),
+        scalars_("lbfgs", scalar_bytes(n, history)) {
     const std::int64_t slots = history + 1;
     state_.n = n;
     state_.d = d;
     state_.stride = padded(d);
     state_.slots = static_cast<int>(slots);
     state_.options = options;
+    const bool half = precision == Precision::float16;
+    const std::int64_t floats = n * (half ? 1 : slots) * state_.stride;
     state_.s = vectors_.as<float>();
-    state_.y = state_.s + n * slots * state_.stride;
-    state_.previous = options.backtrack ? state_.y + n * slots * state_.stride : nullptr;
+    state_.y = state_.s + floats;
+    float* rest = state_.y + floats;
+    state_.previous = options.backtrack ? rest : nullptr;
+    if (options.backtrack) rest += n * state_.stride;
+    if (half) {
+      state_.units = rest;
+      state_.half_s = reinterpret_cast<Float16*>(rest + n * slots * state_.stride / kChunk * 2);
+      state_.half_y = state_.half_s + n * slots * state_.stride;
+    }
     state_.sy = scalars_.as<double>();
     state_.ys = state_.sy + n * slots * slots;
     state_.yy = state_.ys + n * slots * slots;
@@ -248,14 +341,15 @@ class Lbfgs final : public LbfgsState {
     const Workspace work = workspace(op, stream, products + count * static_cast<std::size_t>(norms), count);
     launch(op, measure, grid(op, norms, state_.n), kThreads, 0, stream, state_, gradient, value,
            work.doubles + products, work.counters);
-    launch(op, form_products, grid(op, slices, state_.n), kThreads, slots * kKinds * sizeof(double), stream, state_,
-           gradient, work.doubles);
+    const bool half = state_.half_s != nullptr;
+    launch(op, half ? form_products<true> : form_products<false>, grid(op, slices, state_.n), kThreads,
+           slots * kKinds * sizeof(double), stream, state_, gradient, work.doubles);
     launch(op, add_up, grid(op, ceil_div(state_.slots * kKinds, kThreads / 32), state_.n), kThreads, 0, stream, state_,
            work.doubles, slices);
     launch(op, solve, dim3(static_cast<unsigned>(state_.n)), static_cast<unsigned>(ceil_div(state_.slots, 32) * 32),
            3 * slots * sizeof(double), stream, state_);
-    launch(op, move, grid(op, move_slices(state_.d).count, state_.n), kThreads, 2 * slots * sizeof(float), stream,
-           state_, x, gradient);
+    launch(op, half ? move<2> : move<1>, grid(op, move_slices(state_.d).count, state_.n), kThreads,
+           2 * slots * sizeof(float), stream, state_, x, gradient);
   }
 
   void look(std::int64_t* counts, Outcome* outcomes, Stream stream) const override {
@@ -275,11 +369,16 @@ class Lbfgs final : public LbfgsState {
  private:
   static std::int64_t padded(std::int64_t d) { return ceil_div(d, kChunk) * kChunk; }
 
-  static std::size_t vector_bytes(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options) {
+  static std::size_t vector_bytes(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options,
+                                  Precision precision) {
     check(n >= 1 && d >= 1 && history >= 1 && history < kMostSlots, "lbfgs", "n and d >= 1 and history from 1 to ",
           kMostSlots - 1, " are accepted, got ", n, ", ", d, " and ", history);
-    const std::int64_t vectors = 2 * (history + 1) + (options.backtrack ? 1 : 0);
-    return static_cast<std::size_t>(n * vectors * padded(d)) * sizeof(float);
+    const bool half = precision == Precision::float16;
+    const std::int64_t slots = history + 1;
+    const std::int64_t floats = (half ? 2 : 2 * slots) + (options.backtrack ? 1 : 0);
+    const auto each = [&](std::int64_t count) { return static_cast<std::size_t>(n * count * padded(d)); };
+    const std::size_t whole = each(floats) * sizeof(float);
+    return half ? whole + 2 * each(slots) * sizeof(Float16) + 2 * each(slots) / kChunk * sizeof(float) : whole;
   }
 
   static std::size_t scalar_bytes(std::int64_t n, std::int64_t history) {
@@ -292,8 +391,9 @@ class Lbfgs final : public LbfgsState {
   State state_{};
 };
 
-LbfgsState* make_lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options) {
-  return new Lbfgs(n, d, history, options);
+LbfgsState* make_lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options,
+                       Precision precision) {
+  return new Lbfgs(n, d, history, options, precision);
 }
 
 const Registration here("make_lbfgs", &make_lbfgs);

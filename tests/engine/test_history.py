@@ -113,13 +113,7 @@ def test_a_wrong_precision(pair, tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (Settings(history_precision="float16"), "history-precision: on a GPU float32 is accepted, got float16"),
-        (Settings(scratch="/tmp"), "scratch: on a GPU the history is in its memory, got /tmp; accepted: none"),
-    ],
-)
-def test_a_gpu_has_neither(settings, message):
+def test_a_gpus_history_is_in_its_memory():
+    message = "scratch: on a GPU the history is in its memory, got /tmp; accepted: none"
     with pytest.raises(Error, match=f"^{message}$"):
-        on_gpu.optimiser_of(settings, (1, 3, 32, 32))
+        on_gpu.optimiser_of(Settings(scratch="/tmp"), (1, 3, 32, 32))

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from kernels.checks import Doubles
 
-BLOCK = 2048  # numbers that have a power of two in common
+BLOCK, CUDA_BLOCK = 2048, 1024  # numbers that have a power of two in common
 
 
-def halves(vector: Doubles) -> Doubles:
+def halves(vector: Doubles, size: int = BLOCK) -> Doubles:
     """What float16 keeps: of each block its largest number is between 2^14 and 2^15, and a subnormal half is 0."""
     kept = np.zeros_like(vector)
-    for start in range(0, len(vector), BLOCK):
-        block = vector[start : start + BLOCK].astype(np.float32).astype(np.float64)
+    for start in range(0, len(vector), size):
+        block = vector[start : start + size].astype(np.float32).astype(np.float64)
         unit = 2.0 ** (np.frexp(np.abs(block).max())[1] - 15)
         scaled = (block / unit).astype(np.float16).astype(np.float64) * (np.abs(block / unit) >= 2.0**-14)
-        kept[start : start + BLOCK] = scaled * unit
+        kept[start : start + size] = scaled * unit
     return kept
 
 

@@ -4,13 +4,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from kernels import emulated
 from kernels.checks import ELEMENTWISE, SUMMED, VALUE, Doubles, Floats, Tolerance, distinct, randoms
-from kernels.quasi_newton import TwoLoop
+from kernels.quasi_newton import CUDA_BLOCK, TwoLoop, halves
 from kernels.test_gram import Style
 from stylogram import _core
 from stylogram.devices.arrays import DeviceArray, Queue
@@ -181,14 +182,16 @@ def quartic(d: int, seed: int) -> Callable[[Doubles], tuple[float, Doubles]]:
     return at
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("history", [1, 4, 40])
 @pytest.mark.parametrize("d", [1, 5, 3000])
-def test_lbfgs_is_the_two_loop_recursion(queue: Queue, d: int, history: int) -> None:
+def test_lbfgs_is_the_two_loop_recursion(queue: Queue, d: int, history: int, precision: str) -> None:
     functions = [quartic(d, seed) for seed in (0, 10)]
-    lbfgs = _core.CudaLbfgs(2, d, history)
+    lbfgs = _core.CudaLbfgs(2, d, history, precision=precision)
     x = np.zeros((2, d), np.float32)
     there = queue.upload(x)
-    references = [TwoLoop(history), TwoLoop(history)]
+    kept = partial(halves, size=CUDA_BLOCK) if precision == "float16" else np.copy
+    references = [TwoLoop(history, kept=kept) for _ in functions]
     for _ in range(12):
         gradient = np.stack([f(row.astype(np.float64))[1] for f, row in zip(functions, x, strict=True)])
         narrow = gradient.astype(np.float32)
@@ -206,12 +209,46 @@ def test_lbfgs_is_the_two_loop_recursion(queue: Queue, d: int, history: int) -> 
     assert set(outcomes) <= {"kept", "rejected"}
 
 
-def test_lbfgs_does_what_the_cpu_does(queue: Queue) -> None:
-    """Backtracking, restarts, gradients that are not finite and rejected pairs: the same outcomes, step by step."""
+@pytest.mark.parametrize("sizes", [(1e-12, 1e-12), (1e12, 1e12), (1e-6, 1e6)])
+def test_float16_has_no_largest_and_no_smallest_number(queue: Queue, sizes: tuple[float, float]) -> None:
+    """float16 by itself ends at 65504 and at 6e-8. Also numbers 12 orders of magnitude apart; and a block of zeros."""
+    d, history = 4500, 4
+    spread = np.geomspace(*sizes, d)
+    spread[2048:3072] = 0
+    lbfgs = _core.CudaLbfgs(1, d, history, precision="float16", curvature=0)
+    right = TwoLoop(history, curvature=0, kept=partial(halves, size=CUDA_BLOCK))
+    other = TwoLoop(history, curvature=0)  # of pairs as they are
+    there, wide, plain = queue.upload(np.zeros((1, d), np.float32)), np.zeros(d), np.zeros(d)
+    for seed in range(12):
+        gradient = (spread * np.random.default_rng(100 + seed).standard_normal(d)).astype(np.float32)
+        lbfgs.step(there, queue.upload(gradient[None]))
+        wide, plain = (two.step(x, gradient.astype(np.float64)) for two, x in ((right, wide), (other, plain)))
+    close = Tolerance(1e-4, "where float32 is just beyond a tie a half is another one, 5e-4 away")
+    close.check(there.download(), wide[None])
+    with pytest.raises(AssertionError):
+        close.check(plain[None].astype(np.float32), wide[None])
+
+
+def test_float16_takes_half_the_memory() -> None:
+    d, history = 4096, 9
+    pairs = 2 * (history + 1)
+    assert _core.CudaLbfgs(2, d, history).nbytes == 2 * d * pairs * 4
+    sixteen = _core.CudaLbfgs(2, d, history, precision="float16")
+    assert sixteen.nbytes == 2 * (d * (2 * 4 + pairs * 2) + d // CUDA_BLOCK * pairs * 4)
+    with pytest.raises(ValueError, match="precision must be float32 or float16, got 'float8'"):
+        _core.CudaLbfgs(1, 5, 3, precision="float8")
+
+
+@pytest.mark.parametrize(("precision", "d"), [("float32", 1500), ("float16", 1023)])
+def test_lbfgs_does_what_the_cpu_does(queue: Queue, precision: str, d: int) -> None:
+    """Backtracking, restarts, gradients that are not finite and rejected pairs: the same outcomes, step by step.
+
+    In float16 for one block of numbers, which has one power of two on both.
+    """
     rng = np.random.default_rng(3)
-    n, d = 4, 1500
-    ours = _core.CudaLbfgs(n, d, 5, backtrack=True)
-    cpu = _core.Lbfgs(n, d, 5, backtrack=True)
+    n = 4
+    ours = _core.CudaLbfgs(n, d, 5, backtrack=True, precision=precision)
+    cpu = _core.Lbfgs(n, d, 5, backtrack=True, precision=precision)
     x = randoms(n, d)
     there = queue.upload(x)
     seen: set[str] = set()

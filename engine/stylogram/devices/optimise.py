@@ -31,14 +31,15 @@ class Lbfgs:
     captured = True
 
     def __init__(self, n: int, d: int, settings: Settings) -> None:
-        if settings.history_precision != "float32":
-            raise Error(f"history-precision: on a GPU float32 is accepted, got {settings.history_precision}")
         if settings.scratch is not None:
             raise Error(f"scratch: on a GPU the history is in its memory, got {settings.scratch}; accepted: none")
         rate = 1.0 if settings.learning_rate is None else settings.learning_rate
         self.recovers = settings.backtrack
         self._flat = (n, d)
-        self._state = _core.CudaLbfgs(n, d, settings.history, learning_rate=rate, backtrack=settings.backtrack)
+        self._state = _core.CudaLbfgs(
+            n, d, settings.history, learning_rate=rate, backtrack=settings.backtrack,
+            precision=settings.history_precision,
+        )  # fmt: skip
 
     def step(self, picture: DeviceArray, gradient: DeviceArray, value: DeviceArray) -> None:
         self._state.step(picture.reshape(self._flat), gradient.reshape(self._flat), value)
