@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from .beside import LARGE, numbers
 from .errors import Error, one_of
 
 OPSET = 18  # what every graph that leaves this package uses: the newest that every ONNX Runtime EP has kernels for
@@ -47,7 +47,7 @@ def reads(node: onnx.NodeProto) -> list[str]:
 
 def array(tensor: onnx.TensorProto) -> Array:
     """A tensor's values."""
-    return np.asarray(numpy_helper.to_array(tensor))
+    return numbers(tensor)
 
 
 def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -162,7 +162,7 @@ def _types(model: onnx.ModelProto, tensors: Sequence[str]) -> Mapping[str, onnx.
     return {name: known.get(name) or onnx.helper.make_tensor_value_info(name, plain, None) for name in tensors}
 
 
-def light(model: onnx.ModelProto, largest: int = 1024) -> onnx.ModelProto:
+def light(model: onnx.ModelProto, largest: int = LARGE) -> onnx.ModelProto:
     """A copy whose constants of more than `largest` elements are typed inputs: quick to hand to onnx's C++ passes."""
     graph = model.graph
     heavy = {t.name: t for t in graph.initializer if np.prod(t.dims, dtype=np.int64) > largest}
