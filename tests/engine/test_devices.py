@@ -14,7 +14,9 @@ from stylogram.devices.terms import moved
 from stylogram.driver import Diverged
 from stylogram.errors import Error
 from stylogram.losses import content, style, tv
+from stylogram.options import checked
 from stylogram.session import FeaturePass
+from stylogram.tasks.stylize import Options, Stylization
 from stylogram_export.network import folded
 
 from engine import nets
@@ -92,6 +94,34 @@ def test_a_mask_and_two_styles_run_too(place):
     given = {"network": nets.narrow(), "size": 40, "scales": 1, "iterations": 2, "mask": ((half, half[:28, :32]),)}
     ours, cpu = (stylize(CONTENT, [STYLE, CONTENT], device=device, **given) for device in ("cuda", "cpu"))
     assert np.allclose(losses(ours), losses(cpu), rtol=1e-2)
+
+
+@pytest.mark.parametrize(("styles", "sessions_made"), [([CONTENT[::-1]], 2), ([CONTENT[::-1], STYLE], 4)])
+def test_styles_of_the_pictures_shape_go_through_its_sessions(place, monkeypatch, styles, sessions_made):
+    made, inner = [], sessions.open_session
+
+    def counted(model, place):
+        made.append(model)
+        return inner(model, place)
+
+    monkeypatch.setattr(sessions, "open_session", counted)
+    monkeypatch.setenv("STYLOGRAM_CONVOLUTION", "direct")
+    given = {"network": nets.narrow(), "size": 40, "scales": 1, "iterations": 2}
+    ours = stylize(CONTENT, styles, device="cuda", **given)
+    assert len(made) == sessions_made
+    assert np.allclose(losses(ours), losses(stylize(CONTENT, styles, device="cpu", **given)), rtol=1e-3)
+
+
+def test_constants_are_let_go_when_the_last_sessions_are_there(place):
+    work = Stylization(CONTENT, [STYLE], checked(Options, {"network": nets.narrow(), "size": 40, "device": "cuda"}))
+    before = None
+    for index in range(len(work.sizes)):
+        assert len(work._constants) > 0
+        stage = work.stage(index, before)
+        stage.objective.evaluate()  # with the constants that its sessions keep
+        before = stage.best.picture
+    assert len(work._constants) == 0
+    assert np.isfinite(stage.objective.total).all()
 
 
 def test_losses_of_several_pictures_become_one(place):

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
-from stylogram_export import Derivative, differentiate
+from stylogram_export import Derivative, beside, differentiate
 from stylogram_export.channels_last import channels_last
 from stylogram_export.gpu import portable, portable_forward
 from stylogram_export.graph import cut
@@ -23,9 +23,9 @@ from stylogram_export.specialise import specialise
 from .. import _core
 from ..errors import Error
 from ..objective import Failed
-from ..session import Array, Shape, give_back, output_shapes
+from ..session import Array, Shape, output_shapes
 from . import tensorrt
-from .arrays import DeviceArray, Queue
+from .arrays import DeviceArray, Host, Queue
 from .library import explained
 
 _log = logging.getLogger("stylogram")
@@ -121,9 +121,10 @@ def providers(place: Place, model: bytes) -> list[Any]:
 
 def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceSession:
     """A session of `model` on the GPU, and nowhere else: what would run on the CPU is an error."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is an error here is raised
-    options.register_custom_ops_library(_core.__file__)
+    if place.kind == "tensorrt":  # an engine is kept for a whole file
+        model = beside.filled(model)
+    given = beside.given(model)
+    options = _options(given)
     if place.kind != "host":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     data = model.SerializeToString()
@@ -135,7 +136,8 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     except Exception as problem:  # ONNX Runtime raises types of its own, which share no base
         text = " ".join(str(problem).split())
         if "default CPU EP" in text or "have not been partitioned" in text:
-            lacks = ", ".join(_on_cpu(data, chosen) if place.kind == "cuda" else ()) or f"operator ({text[:200]})"
+            known = _on_cpu(data, given, chosen) if place.kind == "cuda" else ()
+            lacks = ", ".join(known) or f"operator ({text[:200]})"
             raise Error(
                 f"device {place.kind}: ONNX Runtime's provider has no {lacks} in {place.precision}, of which this "
                 "network has some; another --precision or --device cpu may do"
@@ -145,14 +147,23 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     if session.get_providers()[0] != wanted:  # a library that it could not load is no error for ONNX Runtime
         raise Error(f"device {place.kind}: ONNX Runtime could not load {wanted}: {_library_hint(place)}")
     session._model_bytes = None  # one more copy of the weights
+    session._given = given  # which ONNX Runtime does not keep
     return session
 
 
-def _on_cpu(data: bytes, chosen: Sequence[Any]) -> list[str]:
-    """The operators that would run on the CPU."""
+def _options(given: Mapping[str, tuple[Host, int]]) -> onnxruntime.SessionOptions:
+    """Options of every session, and the constants that lie beside its model."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # what is an error here is raised
     options.register_custom_ops_library(_core.__file__)
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(*numbers) for numbers in given.values()]
+    options.add_external_initializers(list(given), values)
+    return options
+
+
+def _on_cpu(data: bytes, given: Mapping[str, tuple[Host, int]], chosen: Sequence[Any]) -> list[str]:
+    """The operators that would run on the CPU."""
+    options = _options(given)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     without = [(name, {**given, "enable_cuda_graph": "0"} if name == CUDA else given) for name, given in chosen]
     session = onnxruntime.InferenceSession(data, options, providers=without, enable_fallback=0)
@@ -225,10 +236,11 @@ class DevicePass:
         self.taps, self.shape, self.place = tuple(taps), shape, place
         self.picture = np.zeros(shape, np.float32)
         self.on_gpu, self.gradient_on_gpu = queue.zeros(shape), queue.zeros(shape)
-        if not self._opened(model, relu):
-            self.place = replace(place, channels_last=False)
-            self._open(model, relu, self.place)
-        give_back()
+        with beside.current() as constants:
+            model = constants.thinned(model)
+            if not self._opened(model, relu):
+                self.place = replace(place, channels_last=False)
+                self._open(model, relu, self.place)
 
     def _opened(self, model: onnx.ModelProto, relu: str) -> bool:
         """Whether the sessions could be opened; not if cuDNN refuses channels last, for which nobody asked."""
@@ -276,6 +288,15 @@ class DevicePass:
         """The picture on the GPU -> features there."""
         self._forward.run()
 
+    def features_of(self, taps: Sequence[str], picture: Array) -> dict[str, DeviceArray]:
+        """As the function of this name, of a picture of the pass's shape; without a session of its own."""
+        self.on_gpu.upload(picture)
+        self.forward_only()
+        found = {tap: self.place.queue.empty(self.shapes[tap]) for tap in taps}
+        for tap, values in found.items():
+            values.copy_from(self.taps_on_gpu[tap])
+        return found
+
     def backward(self) -> None:
         """Gradients -> gradient, both on the GPU."""
         self._backward.run()
@@ -297,11 +318,12 @@ class _Downloads(Mapping[str, Array]):
 
 def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, DeviceArray]:
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets."""
-    part, ops = specialise(cut(model, list(taps)), picture.shape), place.kind != "tensorrt"
-    part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
-    arrays = outputs(part, place.queue)
-    source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
-    once = replace(place, graphs=False, channels_last=False)
-    bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
+    with beside.current() as constants:
+        part, ops = specialise(cut(constants.thinned(model), list(taps)), picture.shape), place.kind != "tensorrt"
+        part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
+        arrays = outputs(part, place.queue)
+        source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
+        once = replace(place, graphs=False, channels_last=False)
+        bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
     return {tap: arrays[tap][0] for tap in taps}
