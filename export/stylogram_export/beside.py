@@ -6,6 +6,8 @@ leaves their types and shapes in the graph; the numbers are with a `Beside`, whi
 someone may ask for them. What is computed of them begins at once, in threads, and is computed once.
 """
 
+import itertools
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +28,10 @@ _current: ContextVar["Beside"] = ContextVar("beside")
 
 
 class Beside:
-    """The numbers of constants by a key, which the graphs hold."""
+    """The numbers of constants by a key, which the graphs hold. `numbers`, `rearranged`, `mapped`: as the functions."""
 
     def __init__(self) -> None:
+        self._count = itertools.count()
         self._numbers: dict[str, Callable[[], Array]] = {}
         self._rearranged: dict[str, tuple[TensorProto, Callable[[Array], Array]]] = {}
         self._mapped: dict[tuple[str, Any], str] = {}
@@ -68,7 +71,7 @@ class Beside:
         return _stand_in(self._key(numbers), tensor.name, tensor.data_type, tensor.dims)
 
     def _key(self, numbers: Callable[[], Array]) -> str:
-        key = f"{PLACE}{len(self._numbers)}"
+        key = f"{PLACE}{next(self._count)}"
         self._numbers[key] = numbers
         return key
 
@@ -76,7 +79,7 @@ class Beside:
         return self._numbers[key]()
 
     def rearranged(self, tensor: TensorProto, how: Callable[[Array], Array], name: str) -> TensorProto:
-        source = partial(self.numbers, _key_of(tensor))
+        source = self._numbers[_key_of(tensor)]
         key = self._key(lambda: how(source()))
         self._rearranged[key] = tensor, how
         shape = how(np.broadcast_to(np.int8(0), tensor.dims)).shape
@@ -90,7 +93,8 @@ class Beside:
             source, how = self._rearranged[key]
             return self.rearranged(self.mapped(source, work, what, kind, name), how, name)
         if (key, what) not in self._mapped:
-            made = self._threads.submit(lambda: work(self.numbers(key)))
+            of = self._numbers[key]
+            made = self._threads.submit(lambda: work(of()))
             self._mapped[key, what] = self._key(made.result)
         return _stand_in(self._mapped[key, what], name, kind, tensor.dims)
 
@@ -152,7 +156,7 @@ def in_graph(values: Array, kind: int, name: str) -> TensorProto:
 
 
 def _is_large(tensor: TensorProto) -> bool:
-    return tensor.data_type in KINDS and not _key_of(tensor) and int(np.prod(tensor.dims, dtype=np.int64)) > LARGE
+    return tensor.data_type in KINDS and not _key_of(tensor) and math.prod(tensor.dims) > LARGE
 
 
 def _key_of(tensor: TensorProto) -> str:

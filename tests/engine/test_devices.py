@@ -96,6 +96,12 @@ def test_a_mask_and_two_styles_run_too(place):
     assert np.allclose(losses(ours), losses(cpu), rtol=1e-2)
 
 
+def test_no_threads_are_started_for_a_gpus_sessions(place):
+    network = nets.narrow()
+    made = DevicePass(folded(network, ["conv1_1"]), ["conv1_1"], (1, 3, 32, 48), place)
+    assert made._forward._session.get_session_options().intra_op_num_threads == 1
+
+
 @pytest.mark.parametrize(("styles", "sessions_made"), [([CONTENT[::-1]], 2), ([CONTENT[::-1], STYLE], 4)])
 def test_styles_of_the_pictures_shape_go_through_its_sessions(place, monkeypatch, styles, sessions_made):
     made, inner = [], sessions.open_session

@@ -155,6 +155,7 @@ def _options(given: Mapping[str, tuple[Host, int]]) -> onnxruntime.SessionOption
     """Options of every session, and the constants that lie beside its model."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what is an error here is raised
+    options.intra_op_num_threads = 1  # else a thread for each processor is started, and none has anything to do
     options.register_custom_ops_library(_core.__file__)
     values = [onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(*numbers) for numbers in given.values()]
     options.add_external_initializers(list(given), values)
