@@ -310,8 +310,7 @@ class Painting:
         return len(self.subjects), 3, height, width
 
     def _sessions(self, index: int) -> Pass | TiledPass:
-        shape = self.shape(index)
-        count, _, height, width = shape
+        count, *_, height, width = shape = self.shape(index)
         plan = tiling_stage.plan_of_picture(self.graph, self.subjects[0], (height, width)) if count == 1 else None
         if plan is None:
             return self.feature_pass(index, shape)
