@@ -162,9 +162,9 @@ def _options(given: Mapping[str, tuple[Host, int]]) -> onnxruntime.SessionOption
     return options
 
 
-def _on_cpu(data: bytes, given: Mapping[str, tuple[Host, int]], chosen: Sequence[Any]) -> list[str]:
+def _on_cpu(data: bytes, numbers: Mapping[str, tuple[Host, int]], chosen: Sequence[Any]) -> list[str]:
     """The operators that would run on the CPU."""
-    options = _options(given)
+    options = _options(numbers)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     without = [(name, {**given, "enable_cuda_graph": "0"} if name == CUDA else given) for name, given in chosen]
     session = onnxruntime.InferenceSession(data, options, providers=without, enable_fallback=0)
@@ -290,13 +290,10 @@ class DevicePass:
         self._forward.run()
 
     def features_of(self, taps: Sequence[str], picture: Array) -> dict[str, DeviceArray]:
-        """As the function of this name, of a picture of the pass's shape; without a session of its own."""
+        """As the function of this name, of a picture of the pass's shape. They are there until the next forward."""
         self.on_gpu.upload(picture)
         self.forward_only()
-        found = {tap: self.place.queue.empty(self.shapes[tap]) for tap in taps}
-        for tap, values in found.items():
-            values.copy_from(self.taps_on_gpu[tap])
-        return found
+        return {tap: self.taps_on_gpu[tap] for tap in taps}
 
     def backward(self) -> None:
         """Gradients -> gradient, both on the GPU."""

@@ -174,7 +174,7 @@ class Stylization(Painting):
         self.taps = subject.taps
         self._style_tensors = [tensor for _, tensor, _ in self.taps.style]
         self._constants = Beside()
-        self._early: StagedPass | gpu.DevicePass | None = None
+        self._early: gpu.DevicePass | None = None
         with self._constants:
             if self.place is not None:
                 network = replace(network, model=self._constants.thinned(network.model))
@@ -190,7 +190,7 @@ class Stylization(Painting):
         """One scale. On a GPU styles of the very shape of the picture go through its sessions, which come first."""
         shape = self.shape(index)
         if self.place is not None and all(style.batches[index].shape == shape for style in self.subjects[0].styles):
-            self._early = self.feature_pass(index, shape)
+            self._early = self._on_gpu(shape, self.place)
         try:
             return super().stage(index, before)
         finally:
@@ -199,18 +199,19 @@ class Stylization(Painting):
                 self._constants.clear()
 
     def feature_pass(self, index: int, shape: Shape) -> StagedPass | gpu.DevicePass:
-        if self._early is not None:
-            return self._early
         if self.place is not None:
-            with self._constants:
-                return gpu.DevicePass(self.model[0], self.taps.tensors, shape, self.place)
+            return self._early or self._on_gpu(shape, self.place)
         # For the last scale the graph is handed out for good, and the copy of its weights with it.
         model = self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
         return StagedPass(model, self.taps.tensors, shape, **self._computing)
 
+    def _on_gpu(self, shape: Shape, place: gpu.Place) -> gpu.DevicePass:
+        with self._constants:
+            return gpu.DevicePass(self.model[0], self.taps.tensors, shape, place)
+
     def features(self, picture: Array) -> Mapping[str, Any]:
         if self.place is not None:
-            if isinstance(self._early, gpu.DevicePass):
+            if self._early is not None:
                 found = self._early.features_of(self._style_tensors, picture)
             else:
                 with self._constants:
