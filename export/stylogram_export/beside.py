@@ -116,8 +116,10 @@ def numbers(tensor: TensorProto) -> Array:
 
 
 def rearranged(tensor: TensorProto, how: Callable[[Array], Array], name: str) -> TensorProto:
-    """A constant with its values in another order and shape. Only for a constant that lies beside."""
-    return _current.get().rearranged(tensor, how, name)
+    """A constant with its values in another order and shape."""
+    if _key_of(tensor):
+        return _current.get().rearranged(tensor, how, name)
+    return in_graph(how(numbers(tensor)), tensor.data_type, name)
 
 
 def is_beside(tensor: TensorProto) -> bool:

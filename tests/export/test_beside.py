@@ -103,6 +103,14 @@ def test_small_constants_and_other_types_stay():
     assert beside.given(conv(small)) == {}
 
 
+@pytest.mark.parametrize("kind", [TensorProto.FLOAT, TensorProto.BFLOAT16])
+def test_what_is_in_the_graph_is_rearranged_there(kind):
+    tensor = helper.make_tensor("w", kind, [2, 3], [1, 2, 3, 4, 5, 6])
+    made = beside.rearranged(tensor, np.transpose, "turned")
+    assert (made.name, made.data_type, made.dims) == ("turned", kind, [3, 2])
+    assert numpy_helper.to_array(made).astype(float).tolist() == [[1, 4], [2, 5], [3, 6]]
+
+
 def test_what_float16_cannot_hold_is_said():
     values = np.full((40, 40, 1, 1), 1e6, np.float32)
     with beside.Beside() as constants:
