@@ -21,7 +21,7 @@ import torch
 from stylogram import _core, devices, stylize
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import DeviceObjective
-from stylogram.devices.sessions import DevicePass
+from stylogram.devices.sessions import TRIED, DevicePass
 from stylogram.tasks.stylize import Options, Stylization
 from stylogram_export.models import vgg
 from stylogram_export.network import Network
@@ -36,6 +36,8 @@ SIZE = 512
 GFLOP = 378.0 * (SIZE / 512) ** 2
 PRECISIONS = ("tf32", "bf16", "fp16")
 ROUNDS, ITERATIONS = 5, 20
+#: Layouts beside the one that is tried first.
+OTHERS = {"last": "ONNX Runtime's channels last", "first": "channels first"}
 
 
 class Ours:
@@ -43,7 +45,7 @@ class Ours:
 
     def __init__(
         self, tensors: dict[str, Any], pair: list[Any], device: str, precision: str, pictures: int = 1,
-        graphs: bool = True, channels_last: bool | None = None,
+        graphs: bool = True, layout: str = "",
     ) -> None:  # fmt: skip
         network = Network("vgg19", prepare(vgg.graph("vgg19", compare.STAGES, 4, tensors, "max")),
                           PREPROCESS["imagenet"], vgg.layers(compare.STAGES, 4))  # fmt: skip
@@ -54,7 +56,7 @@ class Ours:
         work = Stylization(pair[0], [pair[1]], options)
         work.subjects *= pictures
         assert work.place is not None
-        work.place = replace(work.place, graphs=graphs, channels_last=channels_last)
+        work.place = replace(work.place, graphs=graphs, layout=layout)
         stage = work.stage(0, None)
         assert isinstance(stage.objective, DeviceObjective)
         self.objective = stage.objective
@@ -241,9 +243,10 @@ def measure(seconds: float) -> dict[str, Any]:
         cases = record["iteration"][precision] = {}
         for device in ("cuda", "tensorrt"):
             cases[device] = attempted(partial(Ours, tensors, pair, device, precision), deadline)
-        if precision != "bf16":  # which has no other layout
-            other = partial(Ours, tensors, pair, "cuda", precision, channels_last=False)
-            cases["cuda, channels first"] = attempted(other, deadline)
+        for layout, name in OTHERS.items():
+            if layout in TRIED[precision]:
+                other = partial(Ours, tensors, pair, "cuda", precision, layout=layout)
+                cases[f"cuda, {name}"] = attempted(other, deadline)
         cases["torch eager"] = attempted(partial(Theirs, tensors, pair, precision, "eager"), deadline)
         cases["floor"] = {"milliseconds": {"median": GFLOP / record["tflops"][precision]}}
     for precision in PRECISIONS:

@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "cuda/narrow.h"
 #include "cuda/plan.h"
 #include "cuda/reduce.h"
@@ -14,40 +16,37 @@ using narrow::Peak;
 constexpr int kTile = 32;  // a block turns kTile channels of kTile places
 constexpr int kRows = kThreads / kTile;
 
-template <bool Narrow>
-struct Kinds {
-  using From = Float16;
-  using To = float;
-};
-template <>
-struct Kinds<true> {
-  using From = float;
-  using To = Float16;
-};
+// Of a cast from or, if it narrows, to T.
+template <class T, bool Narrow>
+using From = std::conditional_t<Narrow, float, T>;
+template <class T, bool Narrow>
+using To = std::conditional_t<Narrow, T, float>;
 
 template <bool Narrow>
 __device__ float scale_of(const Cast& c, std::int64_t n) {
-  return Narrow ? c.factor[n] : c.scale;
+  if (c.peak == nullptr) return c.scale;
+  const float unit = fmaxf(c.peak[n], narrow::kLeast);
+  return Narrow ? c.scale / unit : c.scale * unit;
 }
 
-template <bool Narrow>
+template <class T, bool Narrow>
 __global__ void __launch_bounds__(kThreads) cast_kernel(Cast c) {
   const std::int64_t size = c.channels * c.places;
   const std::int64_t n = blockIdx.y;
-  const auto* x = static_cast<const typename Kinds<Narrow>::From*>(c.x) + n * size;
-  auto* y = static_cast<typename Kinds<Narrow>::To*>(c.y) + n * size;
+  const auto* x = static_cast<const From<T, Narrow>*>(c.x) + n * size;
+  auto* y = static_cast<To<T, Narrow>*>(c.y) + n * size;
   const float scale = scale_of<Narrow>(c, n);
   const Cut cut = streaming(size);
   const std::int64_t end = cut.end(blockIdx.x);
 #pragma unroll 4
   for (std::int64_t i = cut.begin(blockIdx.x) + threadIdx.x; i < end; i += kThreads) {
-    y[i] = narrowed<typename Kinds<Narrow>::To>(scale * widened(x[i]));
+    y[i] = narrowed<To<T, Narrow>>(scale * widened(x[i]));
   }
 }
 
 // From (channels, places) to (places, channels) if it narrows, back if it widens: rows of the one are columns of the
 // other, and a tile goes through shared memory, so that both are read and written in the order of memory.
-template <bool Narrow>
+template <class T, bool Narrow>
 __global__ void __launch_bounds__(kThreads) turn_kernel(Cast c) {
   __shared__ float tile[kTile][kTile + 1];
   const std::int64_t rows = Narrow ? c.channels : c.places;
@@ -56,8 +55,8 @@ __global__ void __launch_bounds__(kThreads) turn_kernel(Cast c) {
   const std::int64_t row = blockIdx.x / across * kTile;
   const std::int64_t column = blockIdx.x % across * kTile;
   const std::int64_t n = blockIdx.y;
-  const auto* x = static_cast<const typename Kinds<Narrow>::From*>(c.x) + n * rows * columns;
-  auto* y = static_cast<typename Kinds<Narrow>::To*>(c.y) + n * rows * columns;
+  const auto* x = static_cast<const From<T, Narrow>*>(c.x) + n * rows * columns;
+  auto* y = static_cast<To<T, Narrow>*>(c.y) + n * rows * columns;
   const float scale = scale_of<Narrow>(c, n);
   const int lane = static_cast<int>(threadIdx.x % kTile);
   const int first = static_cast<int>(threadIdx.x / kTile);
@@ -67,21 +66,29 @@ __global__ void __launch_bounds__(kThreads) turn_kernel(Cast c) {
   __syncthreads();
   for (int i = first; i < kTile; i += kRows) {
     if (column + i < columns && row + lane < rows) {
-      y[(column + i) * rows + row + lane] = narrowed<typename Kinds<Narrow>::To>(scale * tile[lane][i]);
+      y[(column + i) * rows + row + lane] = narrowed<To<T, Narrow>>(scale * tile[lane][i]);
     }
   }
+}
+
+template <class T, bool Narrow>
+void run(const char* op, const Cast& c, Stream stream) {
+  if (!c.turned) {
+    const unsigned blocks = streaming(c.channels * c.places).count;
+    launch(op, cast_kernel<T, Narrow>, grid(op, blocks, c.n), kThreads, 0, stream, c);
+    return;
+  }
+  const std::int64_t tiles = ceil_div(c.channels, kTile) * ceil_div(c.places, kTile);
+  launch(op, turn_kernel<T, Narrow>, grid(op, tiles, c.n), kThreads, 0, stream, c);
 }
 
 template <bool Narrow>
 void cast(const Cast& c, Stream stream) {
   const char* op = Narrow ? "narrow" : "widen";
+  check(c.number != Number::float32, op, "float16 and bfloat16 are accepted, got float32");
   if (c.n * c.channels * c.places == 0) return;
-  if (!c.turned) {
-    launch(op, cast_kernel<Narrow>, grid(op, streaming(c.channels * c.places).count, c.n), kThreads, 0, stream, c);
-    return;
-  }
-  const std::int64_t tiles = ceil_div(c.channels, kTile) * ceil_div(c.places, kTile);
-  launch(op, turn_kernel<Narrow>, grid(op, tiles, c.n), kThreads, 0, stream, c);
+  if (c.number == Number::float16) return run<Float16, Narrow>(op, c, stream);
+  run<BFloat16, Narrow>(op, c, stream);
 }
 
 // The largest of the block's threads' values, in thread 0. None is below 0.

@@ -12,6 +12,7 @@ void CudaBiasRelu::run(OrtKernelContext* context) const {
   check(x.size() == 4, kName, "x must have 4 axes, got ", x.size());
   relu::Bias bias = {};
   bias.last = channels_last_;
+  bias.rectify = true;
   bias.n = x[0];
   bias.channels = x[bias.last ? 3 : 1];
   bias.places = bias.last ? x[1] * x[2] : x[2] * x[3];

@@ -6,7 +6,8 @@
 
 #include "ort/cuda_bias_relu.h"
 #include "ort/cuda_cast.h"
-#include "ort/cuda_max_pool.h"
+#include "ort/cuda_conv.h"
+#include "ort/cuda_pool.h"
 #include "ort/cuda_relu_gradient.h"
 #include "ort/max_pool_gradient.h"
 #include "ort/pointwise_conv.h"
@@ -15,25 +16,37 @@
 namespace stylogram::ort {
 namespace {
 
+using cuda::Number;
+
 OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
-  // The GPU's are the CPU provider's too, where tests run them on an emulated GPU, whose memory is the host's.
+  // The GPU's are the CPU provider's too, where tests run them on an emulated GPU, whose memory is the host's; but for
+  // CudaConv, which has cuDNN do it.
   static const auto ops = std::array{
       described<WinogradConv>(),
       described<PointwiseConv>(),
       described<MaxPoolGradient>(),
       described<CudaMaxPool>(),
       described<CudaMaxPoolGradient>(),
+      described<CudaAveragePool>(),
+      described<CudaAveragePoolGradient>(),
       described<CudaReluGradient>(),
       described<CudaBiasRelu>(),
-      described<CudaNarrow>(),
-      described<CudaWiden>(),
+      described<CudaNarrow<Number::float16>>(),
+      described<CudaNarrow<Number::bfloat16>>(),
+      described<CudaWiden<Number::float16>>(),
+      described<CudaWiden<Number::bfloat16>>(),
       described<CudaPeak>(),
+      described<CudaConv, Provider::cuda>(),
       described<CudaMaxPool, Provider::cuda>(),
       described<CudaMaxPoolGradient, Provider::cuda>(),
+      described<CudaAveragePool, Provider::cuda>(),
+      described<CudaAveragePoolGradient, Provider::cuda>(),
       described<CudaReluGradient, Provider::cuda>(),
       described<CudaBiasRelu, Provider::cuda>(),
-      described<CudaNarrow, Provider::cuda>(),
-      described<CudaWiden, Provider::cuda>(),
+      described<CudaNarrow<Number::float16>, Provider::cuda>(),
+      described<CudaNarrow<Number::bfloat16>, Provider::cuda>(),
+      described<CudaWiden<Number::float16>, Provider::cuda>(),
+      described<CudaWiden<Number::bfloat16>, Provider::cuda>(),
       described<CudaPeak, Provider::cuda>(),
   };
   static std::mutex mutex;

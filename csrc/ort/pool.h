@@ -1,4 +1,4 @@
-// What our ops on max-pools share: the attributes of their windows.
+// What our ops on pools share: the attributes of their windows.
 #pragma once
 
 #include "ort/op.h"

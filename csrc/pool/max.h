@@ -9,18 +9,12 @@
 
 #include <cstdint>
 
-#include "cuda/number.h"
 #include "dispatch.h"
 #include "pool/windows.h"
 
 namespace stylogram::pool {
 
-/// `planes` of (height, width) places with `channels` numbers at each: N * C and 1 where channels come first, N and C
-/// where they come last.
-struct MaxPool {
-  Windows windows;
-  std::int64_t planes, channels;
-  cuda::Number number;
+struct MaxPool : Planes {
   bool positive;   // of the gradient: only maxima above 0 count, as behind the mask of a ReLU
   const void* x;   // (planes, height, width, channels)
   const void* gy;  // (planes, out_height, out_width, channels); null for y

@@ -11,9 +11,9 @@ namespace {
 using relu::Bias;
 
 template <class T>
-__device__ T positive(T x, T bias) {
+__device__ T biased(T x, T bias, bool rectify) {
   const float sum = widened(x) + widened(bias);
-  return narrowed<T>(sum <= 0 ? 0.0F : sum);
+  return narrowed<T>(rectify && sum <= 0 ? 0.0F : sum);
 }
 
 // A thread's packs have one channel, or with channels last as many as they have numbers.
@@ -30,7 +30,9 @@ __global__ void __launch_bounds__(kThreads) packed_kernel(Bias b) {
     const Pack<T> from = x[at];
     const std::int64_t channel = Last ? at % across * kCount : at / across % b.channels;
     Pack<T> to;
-    for (int i = 0; i < kCount; ++i) to.values[i] = positive(from.values[i], bias[channel + (Last ? i : 0)]);
+    for (int i = 0; i < kCount; ++i) {
+      to.values[i] = biased(from.values[i], bias[channel + (Last ? i : 0)], b.rectify);
+    }
     y[at] = to;
   }
 }
@@ -43,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) plain_kernel(Bias b) {
   auto* y = static_cast<T*>(b.y);
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < size; at += step) {
-    y[at] = positive(x[at], bias[b.last ? at % b.channels : at / b.places % b.channels]);
+    y[at] = biased(x[at], bias[b.last ? at % b.channels : at / b.places % b.channels], b.rectify);
   }
 }
 

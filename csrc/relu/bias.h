@@ -15,7 +15,8 @@ namespace stylogram::relu {
 
 struct Bias {
   std::int64_t n, channels, places;
-  bool last;  // (N, places, channels) in place of (N, channels, places)
+  bool last;     // (N, places, channels) in place of (N, channels, places)
+  bool rectify;  // else the bias alone
   cuda::Number number;
   const void* x;
   const void* bias;  // (channels)

@@ -4,7 +4,7 @@
     MaxUnpool(g, i), which only the CPU has
 
 `ops`: ONNX Runtime's CUDA provider runs ours: CudaReluGradient and those of pooling.py; forward CudaBiasRelu, and the
-max-pools too, since its own have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason.
+pools too, since its own have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason.
 `indices`, standard ONNX, and for pools that the ops are not for: Where(y > 0, g, 0) and ScatterElements(0, i, g).
 `planes`: TensorRT has no places of maxima. There windows of 2x2 are sorted by SpaceToDepth into four planes; the
 gradient goes to the first that is their maximum, and DepthToSpace puts the planes back.
@@ -23,7 +23,7 @@ from .backward import Derivative
 from .domain import DOMAIN, VERSION
 from .errors import Error
 from .graph import array, attributes, dims, fresh, inferred, names, needed, rebuild
-from .pooling import cuda_pools, mask_of, rewrite_pools
+from .pooling import cuda_pools, cuda_spread, mask_of, rewrite_pools
 
 WAYS = ("ops", "indices", "planes")
 RELU_GRADIENT, BIAS_RELU = "CudaReluGradient", "CudaBiasRelu"
@@ -115,7 +115,8 @@ class _Rewrite:
             elif node.op_type == "MaxUnpool":
                 self._unpooled(node)
             else:
-                self._nodes.append(self._convolved(node) or node)
+                spread = cuda_spread(node, self._types, self._values) if self._way == "ops" else None
+                self._nodes.append(spread or self._convolved(node) or node)
         left = {name for node in self._nodes for name in node.input}
         kept = [node for node in self._given if node.output[0] in masks and node.output[0] in left]
         pools = [_without_indices(node) for node in self._nodes] if self._way == "planes" else self._nodes

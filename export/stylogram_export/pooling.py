@@ -1,13 +1,16 @@
-"""Max-pools and their gradients as ops of the engine's library: `stylogram.MaxPoolGradient`, and for GPUs
-`CudaMaxPool` and `CudaMaxPoolGradient`.
+"""Pools and their gradients as ops of the engine's library: `stylogram.MaxPoolGradient`, and for GPUs `CudaMaxPool`,
+`CudaMaxPoolGradient`, `CudaAveragePool` and `CudaAveragePoolGradient`.
 
 In ONNX's words a max-pool is run again for the places of its maxima, and the gradients are scattered there. ONNX
 Runtime takes longer for this than for all convolutions of a network like SqueezeNet, whose windows overlap; the op
 finds the places and adds up at once. A ReLU's mask on what was pooled is taken up:
 
     [x > 0] · gx  =  gx from the maxima that are above 0
+
+The gradient of an average is a ConvTranspose with one even filter a channel, which GPUs are slow at.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +20,10 @@ import onnx
 from onnx import TensorProto, helper
 
 from .domain import DOMAIN
-from .graph import attributes, dims
+from .graph import array, attributes, dims
 
 OP, CUDA_OP, CUDA_POOL = "MaxPoolGradient", "CudaMaxPoolGradient", "CudaMaxPool"
+CUDA_AVERAGE, CUDA_SPREAD = "CudaAveragePool", "CudaAveragePoolGradient"
 STEEP = 1e38  # HardSigmoid with at least this slope, and no offset, is the mask of a ReLU
 
 
@@ -42,33 +46,76 @@ def rewrite_pools(
 
 
 def cuda_pools(nodes: Sequence[onnx.NodeProto], types: Mapping[str, onnx.ValueInfoProto]) -> list[onnx.NodeProto]:
-    """The nodes with CudaMaxPool for max-pools over float32 pictures of closed sizes that give no places."""
+    """The nodes with our ops for pools over float32 pictures of closed sizes: for max-pools that give no places, and
+    for averages over windows that count all their elements."""
     return [_cuda_pool(node, types) or node for node in nodes]
 
 
 def _cuda_pool(node: onnx.NodeProto, types: Mapping[str, onnx.ValueInfoProto]) -> onnx.NodeProto | None:
-    if not _is_plain(node, types) or any(node.output[1:]) or node.output[0] not in types:
+    sizes = _closed(node.output[0], types)
+    if sizes is None or not _is_picture(node.input[0], types):
         return None
-    sizes = (dims(types[node.output[0]]) or (0, 0))[-2:]
-    if not all(isinstance(size, int) and size for size in sizes):
+    stated = attributes(node)
+    if node.op_type == "MaxPool" and _is_plain(node, types) and not any(node.output[1:]):
+        op, words = CUDA_POOL, _words(stated)
+    elif node.op_type == "AveragePool" and _is_even(stated):
+        op, words = CUDA_AVERAGE, {**_words(stated), "scale": 1 / math.prod(stated["kernel_shape"])}
+    else:
         return None
-    words = {**_words(attributes(node)), "sizes": list(sizes), "channels_last": 0}
-    return helper.make_node(CUDA_POOL, node.input[:1], node.output[:1], node.name, domain=DOMAIN, **words)
+    words |= {"sizes": sizes, "channels_last": 0}
+    return helper.make_node(op, node.input[:1], node.output[:1], node.name, domain=DOMAIN, **words)
+
+
+def cuda_spread(
+    node: onnx.NodeProto, types: Mapping[str, onnx.ValueInfoProto], values: Mapping[str, onnx.TensorProto]
+) -> onnx.NodeProto | None:
+    """Our op for the ConvTranspose that is the gradient of averages; None for other nodes."""
+    if node.op_type != "ConvTranspose" or len(node.input) > 2 or node.input[1] not in values:
+        return None
+    sizes, stated = _closed(node.output[0], types), attributes(node)
+    weights, shape = array(values[node.input[1]]), dims(types[node.input[0]]) if node.input[0] in types else None
+    if sizes is None or shape is None or len(shape) != 4 or weights.ndim != 4 or stated.get("group", 1) != shape[1]:
+        return None
+    plain = stated.get("auto_pad", "NOTSET") == "NOTSET" and set(stated.get("dilations", [1])) == {1}
+    if not plain or weights.shape[:2] != (shape[1], 1) or not (weights == weights.flat[0]).all():
+        return None
+    words = _words({**stated, "kernel_shape": weights.shape[2:]}) | {"sizes": sizes, "scale": float(weights.flat[0])}
+    return helper.make_node(
+        CUDA_SPREAD, node.input[:1], node.output[:1], node.name, domain=DOMAIN, channels_last=0, **words
+    )
+
+
+def _closed(name: str, types: Mapping[str, onnx.ValueInfoProto]) -> list[int] | None:
+    """The height and width of a picture, if they are known."""
+    shape = dims(types[name]) if name in types else None
+    sizes = [size for size in (shape or ())[2:] if isinstance(size, int) and size]
+    return sizes if shape is not None and len(shape) == 4 and len(sizes) == 2 else None
+
+
+def _is_picture(name: str, types: Mapping[str, onnx.ValueInfoProto]) -> bool:
+    """Whether it is of float32 and (N,C,H,W)."""
+    value = types.get(name)
+    return value is not None and len(dims(value) or ()) == 4 and value.type.tensor_type.elem_type == TensorProto.FLOAT
+
+
+def _is_even(stated: Mapping[str, Any]) -> bool:
+    """Whether every window of an average counts all its elements."""
+    plain = stated.get("auto_pad", "NOTSET") == "NOTSET" and set(stated.get("dilations", [1])) == {1}
+    counted = not any(stated.get("pads", [])) or bool(stated.get("count_include_pad", 0))
+    return plain and counted and not stated.get("ceil_mode", 0)
 
 
 def _is_plain(node: onnx.NodeProto, types: Mapping[str, onnx.ValueInfoProto]) -> bool:
     """Whether the node is a max-pool over float32 pictures (N,C,H,W), without dilations."""
-    if node.op_type != "MaxPool" or node.domain or node.input[0] not in types:
+    if node.op_type != "MaxPool" or node.domain or not _is_picture(node.input[0], types):
         return False
-    value = types[node.input[0]]
-    shape, stated = dims(value), attributes(node)
-    fits = shape is not None and len(shape) == 4 and value.type.tensor_type.elem_type == TensorProto.FLOAT
+    stated = attributes(node)
     plain = set(stated.get("dilations", [1])) == {1} and not stated.get("storage_order", 0)
-    return fits and plain and stated.get("auto_pad", "NOTSET") == "NOTSET"
+    return plain and stated.get("auto_pad", "NOTSET") == "NOTSET"
 
 
 def _words(stated: Mapping[str, Any]) -> dict[str, Any]:
-    """A max-pool's attributes as the ops have them."""
+    """A pool's attributes as the ops have them."""
     kernel = stated["kernel_shape"]
     return {"kernel_shape": kernel, "strides": stated.get("strides", [1, 1]), "before": stated.get("pads", [0] * 4)[:2]}
 

@@ -9,7 +9,7 @@ it,
 
 so that features of 1e5 fit, and the taps are divided by s in float32. The gradients on the taps are scaled for each
 picture, so that the largest is PEAK, and the gradient on the picture back: the way back is linear. ONNX Runtime's CUDA
-provider has ops of ours for that (csrc/narrow), which take one pass over a tap where ONNX's take several.
+provider has ops of ours for that (csrc/narrow), in bfloat16 too, which take one pass where ONNX's take several.
 """
 
 from collections.abc import Sequence
@@ -36,66 +36,23 @@ PRECISIONS: dict[str, int] = {
 }
 SHRINK = 1 / 64
 PEAK = 16.0
+LEAST = 1e-30  # of a peak; csrc/narrow has the same
 HEAD = ("Sub", "Add", "Mul", "Div", "Identity")  # what preprocessing is made of
 #: Ops for which op(s x) = s op(x), with constants that are added scaled too.
-HOMOGENEOUS = frozenset(
-    (
-        "Add",
-        "AveragePool",
-        "Concat",
-        "Conv",
-        "CudaBiasRelu",
-        "CudaMaxPool",
-        "DepthToSpace",
-        "Dropout",
-        "Flatten",
-        "Gemm",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "Identity",
-        "LeakyRelu",
-        "MatMul",
-        "MaxPool",
-        "Pad",
-        "Relu",
-        "Reshape",
-        "Slice",
-        "SpaceToDepth",
-        "Squeeze",
-        "Sub",
-        "Sum",
-        "Transpose",
-        "Unsqueeze",
-    )
-)
+HOMOGENEOUS = frozenset((
+    "Add", "AveragePool", "Concat", "Conv", "CudaAveragePool", "CudaBiasRelu", "CudaMaxPool", "DepthToSpace",
+    "Dropout", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "MaxPool",
+    "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
+))  # fmt: skip
 #: Ops that ONNX (opset 22) and ONNX Runtime's CUDA both have for bfloat16; the others work on float32 between Casts.
-BF16 = frozenset(
-    (
-        "Add",
-        "Cast",
-        "Concat",
-        "ConstantOfShape",
-        "Conv",
-        "CudaBiasRelu",
-        "CudaMaxPool",
-        "CudaMaxPoolGradient",
-        "CudaReluGradient",
-        "Div",
-        "Flatten",
-        "Gemm",
-        "Identity",
-        "MatMul",
-        "Mul",
-        "Relu",
-        "Reshape",
-        "ScatterElements",
-        "Slice",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-        "Unsqueeze",
-    )
-)
+BF16 = frozenset((
+    "Add", "Cast", "Concat", "ConstantOfShape", "Conv", "CudaAveragePool", "CudaAveragePoolGradient", "CudaBiasRelu",
+    "CudaMaxPool", "CudaMaxPoolGradient", "CudaReluGradient", "Div", "Flatten", "Gemm", "Identity", "MatMul", "Mul",
+    "Relu", "Reshape", "ScatterElements", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+))  # fmt: skip
+#: Our casts by the narrow type.
+NARROW: dict[int, str] = {TensorProto.FLOAT16: "CudaNarrow", TensorProto.BFLOAT16: "CudaNarrowBFloat16"}
+WIDEN: dict[int, str] = {TensorProto.FLOAT16: "CudaWiden", TensorProto.BFLOAT16: "CudaWidenBFloat16"}
 BF16_OPSET = 22  # the first whose Conv takes bfloat16
 
 
@@ -131,7 +88,7 @@ class _Narrow:
 
     def __init__(self, model: onnx.ModelProto, kind: int, ops: bool) -> None:
         self._model, self._kind = model, kind
-        self._ops = ops and kind == TensorProto.FLOAT16
+        self._ops = ops
         self._said: list[onnx.ValueInfoProto] = []  # of what our ops make, which ONNX cannot infer
         self._taken = names(model.graph)
         self._nodes: list[onnx.NodeProto] = []
@@ -149,6 +106,18 @@ class _Narrow:
     def _ours(self, op: str, inputs: Sequence[str], output: str, **stated: Any) -> str:
         self._nodes.append(helper.make_node(op, list(inputs), [output], domain=DOMAIN, **stated))
         return output
+
+    def _narrows(self, name: str, inputs: Sequence[str], output: str, scale: float) -> str:
+        """`output`, a picture `name` in the narrow type, by our op."""
+        self._said.append(_info(self._types[name], output, self._kind))
+        return self._ours(NARROW[self._kind], inputs, output, scale=scale, channels_last=0)
+
+    def _widens(self, inputs: Sequence[str], output: str, scale: float) -> str:
+        return self._ours(WIDEN[self._kind], inputs, output, scale=scale, channels_last=0)
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether our casts are for it: for pictures."""
+        return self._ops and name in self._types and len(dims(self._types[name]) or ()) == 4
 
     def _scalar(self, wanted: str, value: float) -> str:
         name = fresh(wanted, self._taken)
@@ -184,9 +153,35 @@ class _Narrow:
             stated["to"] = self._kind
         outputs = [self.renamed.get(name, name) for name in node.output]
         if self._kind == TensorProto.BFLOAT16 and node.op_type not in BF16:
-            return self._between_casts(node, inputs, outputs, stated)
+            if not self._in_other_words(node, inputs, outputs, stated):
+                self._between_casts(node, inputs, outputs, stated)
+            return
         self._nodes.append(helper.make_node(node.op_type, inputs, outputs, node.name, domain=node.domain, **stated))
-        return None
+
+    def _in_other_words(
+        self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str], stated: dict[str, Any]
+    ) -> bool:
+        """Whether ops that have bfloat16 could say the same: Add a Sum, and Slice a Split."""
+        if node.op_type == "Sum" and len(inputs) > 1:
+            sums = [*(fresh(f"{outputs[0]}:sum", self._taken) for _ in inputs[2:]), outputs[0]]
+            for one, other, total in zip([inputs[0], *sums], inputs[1:], sums, strict=False):
+                self._op("Add", [one, other], total)
+            return True
+        axis = stated.get("axis", 0)
+        parts = [(dims(self._types[name]) or ()) if name in self._types else () for name in node.output]
+        if node.op_type != "Split" or not all(len(part) > axis >= 0 and part[axis] for part in parts):
+            return False
+        start, along = 0, self._integer(axis)
+        for part, output in zip(parts, outputs, strict=True):
+            end = start + int(part[axis] or 0)
+            self._op("Slice", [inputs[0], self._integer(start), self._integer(end), along], output)
+            start = end
+        return True
+
+    def _integer(self, value: int) -> str:
+        name = f"integer:{value}"
+        self._made[name] = numpy_helper.from_array(np.array([value], np.int64), name)
+        return name
 
     def _between_casts(
         self, node: onnx.NodeProto, inputs: Sequence[str], outputs: Sequence[str], stated: dict[str, Any]
@@ -298,10 +293,14 @@ class _Forward(_Narrow):
             self._keep(nodes[0].input)
             self._nodes.append(nodes[0])
             at = nodes.pop(0).output[0]
-        source = at
+        cast = fresh(f"{at}:cast", self._taken)
+        if self._is_ours(at):
+            self.renamed[at] = self._narrows(at, [at], cast, self._scale)
+            return nodes
+        small = at
         if self._scale != 1:
-            at = self._op("Mul", [at, self._scalar("shrink", self._scale)], fresh(f"{at}:small", self._taken))
-        self.renamed[source] = self._op("Cast", [at], fresh(f"{source}:cast", self._taken), to=self._kind)
+            small = self._op("Mul", [at, self._scalar("shrink", self._scale)], fresh(f"{at}:small", self._taken))
+        self.renamed[at] = self._op("Cast", [small], cast, to=self._kind)
         return nodes
 
     def _continues(self, node: onnx.NodeProto, at: str) -> bool:
@@ -331,11 +330,11 @@ class _Forward(_Narrow):
         return [self._scale if index in added.get(node.op_type, ()) else 1.0 for index in range(len(node.input))]
 
     def _widened(self, tap: str) -> None:
+        if self._is_ours(tap):
+            self._widens([self.narrow[tap]], tap, 1 / self._scale)
+            return
         if self._scale == 1:
             self._op("Cast", [self.narrow[tap]], tap, to=TensorProto.FLOAT)
-            return
-        if self._ops and len(dims(self._types[tap]) or ()) == 4:
-            self._ours("CudaWiden", [self.narrow[tap]], tap, scale=1 / self._scale, channels_last=0)
             return
         wide = self._op("Cast", [self.narrow[tap]], fresh(f"{tap}:wide", self._taken), to=TensorProto.FLOAT)
         self._op("Mul", [wide, self._scalar("grow", 1 / self._scale)], tap)
@@ -359,20 +358,27 @@ class _Backward(_Narrow):
             else:
                 kind = value.type.tensor_type.elem_type
                 inputs.append(_info(value, value.name, self._kind if kind == TensorProto.FLOAT else kind))
-        factor = self._factor() if self._kind == TensorProto.FLOAT16 else ""
+        scaled = self._kind == TensorProto.FLOAT16
+        rank = {len(dims(v) or ()) for v in self._model.graph.input if v.name in self._incoming}
+        if scaled and rank != {4}:
+            raise Error("precision fp16: taps (N,C,h,w) are accepted, got one of another rank")
+        peak = self._peak() if scaled and self._ops else []
+        factor = self._factor() if scaled and not self._ops else ""
+        scale = PEAK if scaled else 1.0
         for name in self._incoming:
             cast = fresh(f"{name}:cast", self._taken)
-            if self._ops:
-                self.renamed[name] = self._ours("CudaNarrow", [name, factor], cast, channels_last=0)
-                self._said.append(_info(self._types[name], cast, self._kind))
+            if self._is_ours(name):
+                self.renamed[name] = self._narrows(name, [name, *peak], cast, scale)
                 continue
-            scaled = self._op("Mul", [name, factor], fresh(f"{name}:scaled", self._taken)) if factor else name
-            self.renamed[name] = self._op("Cast", [scaled], cast, to=self._kind)
+            part = self._op("Mul", [name, factor], fresh(f"{name}:scaled", self._taken)) if factor else name
+            self.renamed[name] = self._op("Cast", [part], cast, to=self._kind)
         gradient = graph.output[0].name
         self.renamed[gradient] = fresh(f"{gradient}:narrow", self._taken)
         for node in graph.node:
             self._rewritten(node, [1.0] * len(node.input))
-        if not factor:
+        if self._is_ours(gradient):
+            self._widens([self.renamed[gradient], *peak], gradient, 1 / scale)
+        elif not factor:
             self._op("Cast", [self.renamed[gradient]], gradient, to=TensorProto.FLOAT)
         else:
             wide = self._op("Cast", [self.renamed[gradient]], fresh("gx:wide", self._taken), to=TensorProto.FLOAT)
@@ -381,11 +387,7 @@ class _Backward(_Narrow):
 
     def _factor(self) -> str:
         """PEAK over the largest gradient at any tap, for each picture: (N,1,1,1)."""
-        rank = {len(dims(v) or ()) for v in self._model.graph.input if v.name in self._incoming}
-        if rank != {4}:
-            raise Error("precision fp16: taps (N,C,h,w) are accepted, got one of another rank")
-        peak = self._peak() if self._ops else self._highest()
-        largest = self._op("Max", [*peak, self._scalar("least", 1e-30)], fresh("largest", self._taken))
+        largest = self._op("Max", [*self._highest(), self._scalar("least", LEAST)], fresh("largest", self._taken))
         return self._op("Div", [self._scalar("peak", PEAK), largest], fresh("factor", self._taken))
 
     def _highest(self) -> list[str]:
@@ -396,7 +398,7 @@ class _Backward(_Narrow):
         return [self._op("ReduceMax", [size, axes], fresh(f"{size}:max", self._taken), keepdims=1) for size in sizes]
 
     def _peak(self) -> list[str]:
-        """The same, from tap to tap."""
+        """The largest gradient at any tap, for each picture (N,1,1,1), found from tap to tap."""
         found: list[str] = []
         for name in self._incoming:
             found = [self._ours("CudaPeak", [name, *found], fresh(f"{name}:peak", self._taken))]

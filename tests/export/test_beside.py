@@ -23,7 +23,7 @@ def model():
 
 def pair_of(network, precision):
     made = narrowed(portable(differentiate(network, TAPS, (1, 3, 32, 48))), precision, ops=True)
-    return channels_last(made) if precision in ("tf32", "fp16") else made
+    return made if precision == "fp32" else channels_last(made, convs=precision != "tf32")
 
 
 def content(made):

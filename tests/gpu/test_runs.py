@@ -68,19 +68,20 @@ def test_a_pass_is_the_cpus(device, precision, shape):
     assert np.linalg.norm(got - cpu.gradient) < gradient * np.linalg.norm(cpu.gradient)
 
 
-@pytest.mark.parametrize("precision", ["tf32", "fp16"])
-def test_cudnn_has_convolutions_for_either_layout(precision):
-    """Of which the first is what a pass tries first; without them it says so, and takes the other."""
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_cudnn_has_convolutions_for_every_layout(precision):
+    """Of which the first is what a pass tries first; without them it says so, and takes the next."""
     network = nets.narrow()
     taps = [network.layers.tensor(name) for name in ("conv1_1", "conv4_2")]
+    place = devices.choose("cuda", precision).place
     found = []
-    for last in (True, False):
-        place = replace(devices.choose("cuda", precision).place, channels_last=last)
-        made = DevicePass(folded(network, taps), taps, (1, 3, 64, 96), place)
+    for layout in place.tried:
+        made = DevicePass(folded(network, taps), taps, (1, 3, 64, 96), replace(place, layout=layout))
         made.picture[:] = np.random.default_rng(0).random(made.picture.shape, np.float32)
         made.forward()
         found.append(made.features["conv4_2"])
-    assert np.linalg.norm(found[0] - found[1]) < CLOSE[precision][0] * np.linalg.norm(found[1])
+    for features in found[:-1]:
+        assert np.linalg.norm(features - found[-1]) < CLOSE[precision][0] * np.linalg.norm(found[-1])
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from kernels import emulated
 from onnx import TensorProto, helper
 from stylogram.devices import sessions
 from stylogram.devices.arrays import Queue
 from stylogram.devices.sessions import Place
+from stylogram_export.precision import LEAST
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="NumPy's bfloat16, which comes with onnx, is not here")
 KINDS = {
@@ -26,6 +28,23 @@ WINDOWS = [
     ((3, 3), (2, 2), (1, 1, 1, 1)),
     ((3, 2), (1, 3), (1, 0, 1, 1)),
     ((5, 5), (3, 4), (2, 1, 2, 2)),
+]
+#: Filters (K,R,S,C/groups), pads, strides, dilations, groups.
+CONVOLUTIONS = [
+    ((8, 3, 3, 5), (1, 1), (1, 1), (1, 1), 1),
+    ((6, 1, 1, 4), (0, 0), (1, 1), (1, 1), 1),
+    ((4, 5, 3, 3), (2, 0), (2, 3), (1, 1), 1),
+    ((6, 3, 3, 2), (2, 2), (1, 1), (2, 2), 2),
+]
+#: As networks have them.
+LARGE = [
+    ((64, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    ((3, 3, 3, 64), (1, 1), (1, 1), (1, 1), 1),
+    ((64, 3, 3, 64), (1, 1), (1, 1), (1, 1), 1),
+    ((512, 3, 3, 256), (1, 1), (1, 1), (1, 1), 1),
+    ((128, 1, 1, 512), (0, 0), (1, 1), (1, 1), 1),
+    ((96, 7, 7, 3), (3, 3), (2, 2), (1, 1), 1),
+    ((64, 3, 3, 1), (1, 1), (1, 1), (1, 1), 64),
 ]
 SHAPES = [(1, 1, 5, 6), (2, 3, 9, 8), (3, 20, 17, 23)]
 if emulated.ON_GPU:
@@ -120,6 +139,32 @@ def test_pools_are_the_formula(
         assert (got == wanted).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("kernel", "strides", "pads"), WINDOWS)
+@pytest.mark.parametrize("shape", SHAPES[:3])
+def test_averages_are_the_formula_and_its_transpose(
+    place: Place, shape: tuple[int, ...], kernel: Any, strides: Any, pads: Any, last: bool, kind: str
+) -> None:
+    dtype = KINDS[kind][0]
+    sizes = [out_size(shape[2 + k], kernel[k], strides[k], pads[k] + pads[2 + k]) for k in range(2)]
+    x, gy = draw(shape, 0, dtype), draw((*shape[:2], *sizes), 1, dtype)
+    y, gx = np.zeros(gy.shape), np.zeros(shape)
+    for i, j in np.ndindex(*sizes):
+        top, left = i * strides[0] - pads[0], j * strides[1] - pads[1]
+        rows, columns = (slice(max(at, 0), at + size) for at, size in zip((top, left), kernel, strict=True))
+        y[..., i, j] = x[..., rows, columns].astype(np.float64).sum((2, 3))
+        gx[..., rows, columns] += gy[..., i, j, None, None].astype(np.float64)
+    words = {"kernel_shape": kernel, "strides": strides, "before": pads[:2], "channels_last": int(last), "scale": 0.75}
+    for op, given, made in (("CudaAveragePool", x, y), ("CudaAveragePoolGradient", gy, gx)):
+        source, wanted = (
+            np.ascontiguousarray(values.transpose(0, 2, 3, 1)) if last else values
+            for values in (given, (0.75 * made).astype(dtype))
+        )
+        got = run(place, op, [source], wanted.shape, kind, sizes=made.shape[2:], **words)
+        assert (got == wanted).all()  # quarters: sums are exact
+
+
 @pytest.mark.skipif(not emulated.ON_GPU, reason="large sizes: STYLOGRAM_TEST_CUDA=gpu asks for a GPU")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES[3:])
@@ -195,22 +240,60 @@ def same(a: Any, b: Any) -> Any:
         return (a.view(np.uint16) == b.view(np.uint16)) | (np.isnan(a) & np.isnan(b))
 
 
+def convolved(x: Any, w: Any, bias: Any, case: Any) -> Any:
+    """(N,C,H,W) and (K,C/groups,R,S) -> (N,K,P,Q), as torch has it."""
+    _, pads, strides, dilations, groups = case
+    return torch.nn.functional.conv2d(x, w, bias, strides, pads, dilations, groups)
+
+
+@pytest.mark.skipif(not emulated.ON_GPU, reason="cuDNN computes them: a GPU, or its stand-in (scripts/standin.sh)")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", [*CONVOLUTIONS, *LARGE])
+def test_convolutions_are_the_formula(place: Place, case: Any, kind: str) -> None:
+    (k, r, s, c), pads, strides, dilations, groups = case
+    rng, dtype = np.random.default_rng(0), KINDS[kind][0]
+    x = rng.standard_normal((2, 67, 93, c * groups)).astype(dtype)
+    w = (rng.standard_normal((k, r, s, c)) / (r * s * c) ** 0.5).astype(dtype)
+    b = rng.standard_normal(k).astype(dtype)
+    wide = [torch.from_numpy(values.astype(np.float64)) for values in (x, w, b)]
+    first = [values.permute(0, 3, 1, 2) for values in wide[:2]]
+    plain = convolved(*first, None, case).permute(0, 2, 3, 1).numpy()
+    words = {"pads": pads, "strides": strides, "dilations": dilations}
+    biased = plain + b.astype(np.float64)
+    for given, relu, wanted in (
+        ([x, w], 0, plain), ([x, w, b], 0, biased), ([x, w, b], 1, np.maximum(biased, 0))
+    ):  # fmt: skip
+        got = run(place, "CudaConv", given, wanted.shape, kind, relu=relu, **words).astype(np.float64)
+        # Products of float32 may be TF32's, of 10 bits; the sum is rounded once, or twice where the bias comes behind.
+        most = {"float32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}[kind]
+        assert np.linalg.norm(got - wanted) < most * np.linalg.norm(wanted)
+        assert np.abs(got - wanted).max() < 4 * most * max(1, np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 @pytest.mark.parametrize("last", [0, 1])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 7), (2, 33, 8, 9), (1, 64, 31, 33)])
-def test_casts_are_the_formula(place: Place, shape: tuple[int, ...], last: int) -> None:
+def test_casts_are_the_formula(place: Place, shape: tuple[int, ...], last: int, kind: str) -> None:
+    dtype, number = KINDS[kind]
+    more = "BFloat16" if kind == "bfloat16" else ""
     x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    factor = np.random.default_rng(1).random((shape[0], 1, 1, 1)).astype(np.float32) * 9
+    peak = np.random.default_rng(1).random((shape[0], 1, 1, 1)).astype(np.float32) * 9
+    peak[-1] = 0  # as if it were LEAST
+    unit = np.maximum(peak, np.float32(LEAST))
+    x[-1] *= unit[-1]
     order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
-    wanted = (x * factor).astype(np.float16).transpose(order)
-    types = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.FLOAT16)
-    got = execute(place, "CudaNarrow", [x, factor], np.zeros(wanted.shape, np.float16), types, channels_last=last)
-    assert (got == wanted).all()
-    narrow = np.ascontiguousarray(wanted)
-    back = narrow.transpose(0, 3, 1, 2) if last else narrow
-    types = (TensorProto.FLOAT16, TensorProto.FLOAT)
-    wide = np.ascontiguousarray(back.astype(np.float32) * np.float32(64))
-    got = execute(place, "CudaWiden", [narrow], np.zeros_like(wide), types, channels_last=last, scale=64.0)
-    assert (got == wide).all()
+    for units, scale in ((None, 3.0), (unit, 16.0)):
+        given, types = ([x], [TensorProto.FLOAT]) if units is None else ([x, peak], [TensorProto.FLOAT] * 2)
+        one = np.float32(1) if units is None else units
+        wanted = np.ascontiguousarray((x * (np.float32(scale) / one)).astype(dtype).transpose(order))
+        words = {"channels_last": last, "scale": scale}
+        got = execute(place, f"CudaNarrow{more}", given, np.zeros(wanted.shape, dtype), (*types, number), **words)
+        assert (got == wanted).all()
+        back = (wanted.transpose(0, 3, 1, 2) if last else wanted).astype(np.float32)
+        wide = np.ascontiguousarray(back * (np.float32(scale) * one))
+        types = [number, *types]
+        made = execute(place, f"CudaWiden{more}", [wanted, *given[1:]], np.zeros_like(wide), types, **words)
+        assert (made == wide).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 5, 67, 41)])

@@ -34,6 +34,12 @@ CUDA = "CUDAExecutionProvider"
 LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9")
 PIP_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32'"
 PIP_CUDA = "pip uninstall -y onnxruntime; pip install --force-reinstall 'stylogram[cuda]'"
+#: How pictures lie between convolutions: with their channels last and convolutions of ours (CudaConv), or ONNX
+#: Runtime's; or with their channels first.
+LAYOUTS = ("ours", "last", "first")
+#: Which are tried, one after another: fp32 has no tensor cores, which gain by the last two, and ONNX Runtime no
+#: convolution of bfloat16 with channels last.
+TRIED = {"fp32": ("first",), "tf32": LAYOUTS, "bf16": ("ours", "first"), "fp16": LAYOUTS}
 #: Bytes of one number of the types that a graph's inputs and outputs have.
 SIZES = {
     TensorProto.FLOAT: 4,
@@ -49,22 +55,22 @@ class Place:
     """Where and how the graphs run.
 
     `kind`: "cuda" or "tensorrt"; "host" is ONNX Runtime's CPU on the memory of an emulated GPU, for tests. `graphs`:
-    ONNX Runtime replays each session as a CUDA graph, which fixed shapes and addresses allow. `channels_last`: how
-    pictures lie between convolutions; None: as the precision's convolutions want them.
+    ONNX Runtime replays each session as a CUDA graph, which fixed shapes and addresses allow. `layout`: one of LAYOUTS;
+    "": the first that cuDNN has convolutions for.
     """
 
     kind: str
     queue: Queue
     precision: str = "fp32"
     graphs: bool = True
-    channels_last: bool | None = None
+    layout: str = ""
 
     @property
-    def turned(self) -> bool:
-        """Whether channels come last. ONNX Runtime cannot in bfloat16; fp32 has no tensor cores, which gain by it."""
+    def tried(self) -> tuple[str, ...]:
+        """The layouts that may be taken, the best first."""
         if self.kind != "cuda":
-            return False
-        return self.precision in ("tf32", "fp16") if self.channels_last is None else self.channels_last
+            return ("first",)
+        return (self.layout,) if self.layout else TRIED[self.precision]
 
     @property
     def memory(self) -> str:
@@ -103,7 +109,7 @@ def cuda_options(place: Place) -> dict[str, str]:
         "user_compute_stream": str(place.queue.handle),
         "cudnn_conv_algo_search": "HEURISTIC",  # EXHAUSTIVE costs up to a second for every shape, and wins nothing
         "use_tf32": "0" if place.precision == "fp32" else "1",
-        "prefer_nhwc": "1" if place.turned else "0",
+        "prefer_nhwc": "1" if place.layout == "last" else "0",
         "enable_cuda_graph": "1" if place.graphs and place.kind == "cuda" else "0",
         "arena_extend_strategy": "kSameAsRequested",
     }
@@ -219,7 +225,7 @@ def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, re
     """The pair of graphs in what the GPU's providers run, and in the precision."""
     pair = portable(differentiate(model, list(taps), shape, relu), "planes" if place.kind == "tensorrt" else "ops")
     pair = narrowed(pair, place.precision, place.kind != "tensorrt")
-    return channels_last(pair) if place.turned else pair
+    return pair if place.layout == "first" else channels_last(pair, convs=place.layout == "ours")
 
 
 class DevicePass:
@@ -239,18 +245,20 @@ class DevicePass:
         self.on_gpu, self.gradient_on_gpu = queue.zeros(shape), queue.zeros(shape)
         with beside.current() as constants:
             model = constants.thinned(model)
-            if not self._opened(model, relu):
-                self.place = replace(place, channels_last=False)
-                self._open(model, relu, self.place)
+            for layout in place.tried:
+                self.place = replace(place, layout=layout)
+                if self._opened(model, relu, last=layout == place.tried[-1]):
+                    break
 
-    def _opened(self, model: onnx.ModelProto, relu: str) -> bool:
-        """Whether the sessions could be opened; not if cuDNN refuses channels last, for which nobody asked."""
+    def _opened(self, model: onnx.ModelProto, relu: str, last: bool) -> bool:
+        """Whether the sessions could be opened; not if cuDNN refuses a layout and there is another."""
         try:
             self._open(model, relu, self.place)
         except Failed as problem:
-            if not self.place.turned or self.place.channels_last or "cudnn" not in str(problem).lower():
+            if last or "cudnn" not in str(problem).lower():
                 raise
-            _log.warning("channels first, which is slower: cuDNN has no convolution with channels last: %s", problem)
+            _log.warning("cuDNN has no convolution with channels last (%s), and another way is tried: %s",
+                         self.place.layout, problem)  # fmt: skip
             return False
         return True
 
@@ -321,7 +329,7 @@ def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, pla
         part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
         arrays = outputs(part, place.queue)
         source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
-        once = replace(place, graphs=False, channels_last=False)
+        once = replace(place, graphs=False, layout="first")
         bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
     return {tap: arrays[tap][0] for tap in taps}

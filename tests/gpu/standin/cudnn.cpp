@@ -1,8 +1,11 @@
-// cuDNN without a GPU: it has one engine for everything, and writes down that it was run.
+// cuDNN without a GPU: it has one engine for everything, and writes down that it was run. Asked to, it computes what a
+// graph says (graph.h), so that what a user of cuDNN describes can be held against what it means.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
+#include <vector>
+
+#include "graph.h"
 
 #define SHOWN extern "C" __attribute__((visibility("default")))
 
@@ -10,17 +13,31 @@ extern "C" void standin_say(const char* what, const void* stream, const char* mo
 
 namespace {
 
+using standin::Descriptor;
+
 void* current = nullptr;  // the stream
 int refusals = 0;         // of the next questions for an engine
+bool compiling = false;
+bool computing = false;
 
-// Of cudnn_graph_v9.h.
-constexpr int kInt64 = 3, kDouble = 5, kFloat = 4, kBool = 2, kType = 1, kInt32 = 23;
-constexpr int kEngines = 202, kNumericalNote = 1303, kBehaviorNote = 1305;
+// Of the graph that an engine, or its configuration, is for.
+const std::vector<Descriptor::Part>& operations(const Descriptor& engine) {
+  return engine.graph->parts.at(standin::kOperations);
+}
+
+void compute(const Descriptor& plan, const Descriptor& pack) {
+  standin::Run run(pack);
+  for (const Descriptor::Part& operation : operations(*plan.part(standin::kPlanConfig))) run.operation(*operation);
+}
 
 }  // namespace
 
 /// It has no engine for so many of the next questions.
 SHOWN void standin_refuse(int count) { refusals = count; }
+/// Whether it has to compile an engine for what is more than one operation.
+SHOWN void standin_compile(int whether) { compiling = whether != 0; }
+/// Whether it computes.
+SHOWN void standin_compute(int whether) { computing = whether != 0; }
 
 SHOWN std::size_t cudnnGetVersion() { return 91400; }
 SHOWN const char* cudnnGetErrorString(int) { return "stand-in"; }
@@ -35,27 +52,41 @@ SHOWN int cudnnGetStream(void*, void** stream) {
   *stream = current;
   return 0;
 }
-SHOWN int cudnnBackendCreateDescriptor(int, void** made) {
-  *made = std::calloc(1, 4096);
+SHOWN int cudnnBackendCreateDescriptor(int kind, void** made) {
+  *made = new Descriptor{kind, {}, {}, nullptr};
   return 0;
 }
 SHOWN int cudnnBackendDestroyDescriptor(void* made) {
-  std::free(made);
+  delete static_cast<Descriptor*>(made);
   return 0;
 }
-SHOWN int cudnnBackendGetAttribute(void*, int name, int type, std::int64_t wanted, std::int64_t* count, void* values) {
-  if (count != nullptr) *count = name == kNumericalNote || name == kBehaviorNote ? 0 : 1;
-  if (name == kEngines && refusals > 0) {
-    *count = 0;
+SHOWN int cudnnBackendSetAttribute(void* made, int name, int type, std::int64_t count, const void* values) {
+  static_cast<Descriptor*>(made)->set(name, type, static_cast<std::size_t>(count), values);
+  return 0;
+}
+SHOWN int cudnnBackendGetAttribute(void* made, int name, int type, std::int64_t wanted, std::int64_t* count,
+                                   void* values) {
+  auto& asked = *static_cast<Descriptor*>(made);
+  std::int64_t found = 1;
+  if (name == standin::kNumericalNote) found = 0;
+  if (name == standin::kBehaviourNote) found = compiling && operations(asked).size() > 1 ? 1 : 0;
+  if (name == standin::kEngines && refusals > 0) {
+    found = 0;
     --refusals;
   }
-  if (values == nullptr || wanted == 0) return 0;
-  if (type == kInt64 || type == kDouble) std::memset(values, 0, 8);
-  if (type == kFloat || type == kBool || type == kType || type == kInt32) std::memset(values, 0, 4);
+  if (count != nullptr) *count = found;
+  if (values == nullptr || wanted == 0 || found == 0) return 0;
+  if (type == standin::kDescriptor) {
+    const bool first = name == standin::kEngines;
+    (*static_cast<Descriptor**>(values))->graph = first ? asked.part(standin::kHeuristicsGraph) : asked.graph;
+  } else {
+    std::memset(values, 0, standin::size_of(type));
+  }
   return 0;
 }
-SHOWN int cudnnBackendExecute(void*, void*, void*) {
+SHOWN int cudnnBackendExecute(void*, void* plan, void* pack) {
   standin_say("cudnn", current, "convolution");
+  if (computing) compute(*static_cast<Descriptor*>(plan), *static_cast<Descriptor*>(pack));
   return 0;
 }
 SHOWN int cudnnAddTensor(void*, void*, void*, void*, void*, void*, void*) {

@@ -1,0 +1,41 @@
+// A convolution of pictures with their channels last, by cuDNN: with its bias and its ReLU in one pass, where cuDNN has
+// an engine ready for all of it; one that it would have to compile takes about a second, and is left out.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "cuda/number.h"
+#include "cudnn/backend.h"
+
+namespace stylogram::cudnn {
+
+/// Sizes are (N,C,H,W), as cuDNN wants them; in memory x is (N,H,W,C), w (K,R,S,C/groups), bias (K), y (N,P,Q,K).
+struct Problem {
+  std::array<std::int64_t, 4> x, w, y;
+  std::array<std::int64_t, 2> pads, strides, dilations;
+  cuda::Number number;
+  bool bias, rectify;
+};
+
+/// What cuDNN's heuristics choose for a problem, made once. Sums are of float32; numbers of float32 are multiplied as
+/// TF32 where the GPU can.
+class Convolution {
+ public:
+  /// Throws std::invalid_argument where cuDNN has no engine.
+  Convolution(Handle handle, const Problem& problem);
+
+  /// Whether the bias and the ReLU are in it; else y is the convolution alone.
+  bool whole() const { return whole_; }
+  /// Bytes that it works in.
+  std::int64_t workspace() const { return workspace_; }
+  void run(Handle handle, const void* x, const void* w, const void* bias, void* y, void* workspace) const;
+
+ private:
+  bool whole_ = false;
+  std::optional<Descriptor> plan_;
+  std::int64_t workspace_ = 0;
+};
+
+}  // namespace stylogram::cudnn
