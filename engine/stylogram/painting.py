@@ -287,7 +287,8 @@ class Painting:
         ]
         recipe = self.recipe
         network = self._sessions(index)
-        give_back()  # the graph that was handed out above is freed only now
+        if not isinstance(network, DevicePass):  # whose graphs are small
+            give_back()  # the graph that was handed out above is freed only now
         for at, subject in enumerate(self.subjects):
             self._put(network, at, subject.canvas(subject.contents[index]))
         features, own = self._feature_terms(network, targets, index), self._picture_terms(network.shape)
@@ -303,12 +304,16 @@ class Painting:
         optimiser = optimiser_of(recipe.optimiser, network.shape)
         return Stage(objective, optimiser, recipe.iterations[index], recipe.pixel_range, recipe.clamp, recipe.margin)
 
-    def _sessions(self, index: int) -> Pass | TiledPass:
+    def shape(self, index: int) -> Shape:
+        """(N,3,H,W) of a scale, with its margin."""
         height, width = (side + 2 * self.recipe.margin for side in self.sizes[index])
-        count = len(self.subjects)
+        return len(self.subjects), 3, height, width
+
+    def _sessions(self, index: int) -> Pass | TiledPass:
+        count, *_, height, width = shape = self.shape(index)
         plan = tiling_stage.plan_of_picture(self.graph, self.subjects[0], (height, width)) if count == 1 else None
         if plan is None:
-            return self.feature_pass(index, (count, 3, height, width))
+            return self.feature_pass(index, shape)
         tile = self.feature_pass(index, (1, 3, *plan.size))
         assert isinstance(tile, StagedPass), "tiles are refused on a GPU"
         return TiledPass(tile, plan, (height, width))

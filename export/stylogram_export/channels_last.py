@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from .backward import Derivative
+from .beside import rearranged
 from .domain import DOMAIN, VERSION
 from .graph import array, attributes, constants, dims, fresh, inferred, names, needed, reads, rebuild
 from .precision import NARROW, WIDEN
@@ -201,7 +203,11 @@ class _Last:
 
     def _weights(self, name: str) -> str:
         """(K,C,R,S) -> (K,R,S,C), once."""
-        return self._constant(f"{name}:last", array(self._constants[name]).transpose(LAST))
+        made = f"{name}:last"
+        if made not in self._constants:
+            self._constants[made] = rearranged(self._constants[name], partial(np.transpose, axes=LAST), made)
+            self._taken.add(made)
+        return made
 
     def _is_picture(self, name: str) -> bool:
         return name in self._types and len(dims(self._types[name]) or ()) == 4

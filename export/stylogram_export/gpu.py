@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from .backward import Derivative
 from .domain import DOMAIN, VERSION
 from .errors import Error
-from .graph import attributes, dims, fresh, inferred, names, needed, rebuild
+from .graph import array, attributes, dims, fresh, inferred, names, needed, rebuild
 from .pooling import cuda_pools, cuda_spread, mask_of, rewrite_pools
 
 WAYS = ("ops", "indices", "planes")
@@ -146,7 +146,7 @@ class _Rewrite:
         values = self._values.get(node.input[1]) if stated else None
         if values is None or set(stated.get("strides", [1])) != {1} or stated.get("group", 1) != 1:
             return None
-        weight = numpy_helper.to_array(values)
+        weight = array(values)
         rank = weight.ndim - 2
         dilations = stated.get("dilations", [1] * rank)
         reach = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)] * 2

@@ -1,13 +1,13 @@
 """Names, nodes and constants of an ONNX graph, and cutting it. Nothing here knows what an op computes."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from .beside import LARGE, numbers
 from .errors import Error, one_of
 
 OPSET = 18  # what every graph that leaves this package uses: the newest that every ONNX Runtime EP has kernels for
@@ -47,7 +47,7 @@ def reads(node: onnx.NodeProto) -> list[str]:
 
 def array(tensor: onnx.TensorProto) -> Array:
     """A tensor's values."""
-    return np.asarray(numpy_helper.to_array(tensor))
+    return numbers(tensor)
 
 
 def constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
@@ -162,10 +162,10 @@ def _types(model: onnx.ModelProto, tensors: Sequence[str]) -> Mapping[str, onnx.
     return {name: known.get(name) or onnx.helper.make_tensor_value_info(name, plain, None) for name in tensors}
 
 
-def light(model: onnx.ModelProto, largest: int = 1024) -> onnx.ModelProto:
+def light(model: onnx.ModelProto, largest: int = LARGE) -> onnx.ModelProto:
     """A copy whose constants of more than `largest` elements are typed inputs: quick to hand to onnx's C++ passes."""
     graph = model.graph
-    heavy = {t.name: t for t in graph.initializer if np.prod(t.dims, dtype=np.int64) > largest}
+    heavy = {t.name: t for t in graph.initializer if math.prod(t.dims) > largest}
     thin = onnx.GraphProto(name=graph.name)
     thin.node.extend(graph.node)
     thin.input.extend(v for v in graph.input if v.name not in heavy)
@@ -196,7 +196,8 @@ def inferred(model: onnx.ModelProto, strict: bool = False) -> dict[str, onnx.Val
         raise Error(f"shapes do not fit: {one_line(problem)}") from None
     found = values(made.graph)
     for tensor in model.graph.initializer:
-        found[tensor.name] = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        if tensor.name not in found:
+            found[tensor.name] = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
     return found
 
 

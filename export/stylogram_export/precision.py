@@ -14,6 +14,7 @@ provider has ops of ours for that (csrc/narrow), in bfloat16 too, which take one
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .backward import Derivative
+from .beside import in_graph, mapped
 from .domain import DOMAIN, VERSION
 from .errors import Error, one_of
-from .graph import attributes, dims, fresh, inferred, names, rebuild
+from .graph import Array, attributes, dims, fresh, inferred, names, rebuild
 
 #: The type of each precision. tf32 is how a GPU multiplies float32, and nothing in the graph.
 PRECISIONS: dict[str, int] = {
@@ -130,8 +132,8 @@ class _Narrow:
             return name
         key = f"{name}:narrow" if scale == 1 else f"{name}:scaled"
         if key not in self._made:
-            values = numpy_helper.to_array(tensor) * np.float32(scale)
-            self._made[key] = narrow_tensor(values, self._kind, key)
+            work = partial(_narrow, scale=scale, kind=self._kind, name=key)
+            self._made[key] = mapped(tensor, work, (self._kind, scale), self._kind, key)
         return key
 
     def _keep(self, names: Sequence[str]) -> None:
@@ -222,14 +224,25 @@ class _Narrow:
 
 def narrow_tensor(values: Any, kind: int, name: str) -> onnx.TensorProto:
     """float32 values as a tensor of float16 or bfloat16. Raises Error for those that float16 cannot hold."""
+    return in_graph(_narrow(values, 1.0, kind, name), kind, name)
+
+
+def _narrow(values: Array, scale: float, kind: int, name: str) -> Array:
+    """float32 values times `scale` in float16, or the bits of bfloat16."""
+    values = values * np.float32(scale) if scale != 1 else values
     if kind == TensorProto.FLOAT16:
-        narrow = values.astype(np.float16)
-        if not np.isfinite(narrow[np.isfinite(values)]).all():
+        with np.errstate(over="ignore"):  # what follows says it better
+            narrow = values.astype(np.float16)
+        if not np.isfinite(narrow).all() and not np.isfinite(narrow[np.isfinite(values)]).all():
             raise Error(f"precision fp16: {name!r} has numbers beyond 65504; bf16, tf32 and fp32 are accepted")
-        return numpy_helper.from_array(narrow, name)
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
-    rounded = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2")  # to nearest even
-    return helper.make_tensor(name, kind, np.shape(values), rounded.tobytes(), raw=True)
+        return narrow
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += 0x7FFF  # to nearest even
+    rounded += bits
+    rounded >>= 16
+    return rounded.astype("<u2")
 
 
 def _info(value: onnx.ValueInfoProto, name: str, kind: int) -> onnx.ValueInfoProto:

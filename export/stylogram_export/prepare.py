@@ -60,8 +60,9 @@ def prune(model: onnx.ModelProto) -> None:
     graph = model.graph
     nodes, wanted = needed(graph.node, [v.name for v in graph.output])
     replace(graph.node, nodes)
-    replace(graph.initializer, [t for t in graph.initializer if t.name in wanted])
     replace(graph.value_info, [v for v in graph.value_info if v.name in wanted])
+    if any(t.name not in wanted for t in graph.initializer):  # else weights would be copied in vain
+        replace(graph.initializer, [t for t in graph.initializer if t.name in wanted])
 
 
 def _inputs(model: onnx.ModelProto) -> None:

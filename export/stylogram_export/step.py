@@ -1,7 +1,7 @@
 """What a gradient rule sees: one node on the way back, and the backward graph that it adds to."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import helper, numpy_helper
 
+from .beside import is_beside, rearranged
 from .errors import Error
 from .graph import Array, Shape, array, attributes, constants, describe, dims, fresh, names
 
@@ -45,6 +46,15 @@ class Tape:
             name = self._same[key] = fresh(hint, self.taken)
             self.initializers[name] = numpy_helper.from_array(value, name)
         return self._same[key]
+
+    def rearranged(self, name: str, how: Callable[[Array], Array], hint: str) -> str:
+        """The constant `name` of the forward graph as an initialiser, its numbers in another order."""
+        tensor = self.fixed[name]
+        if not is_beside(tensor):
+            return self.const(np.ascontiguousarray(how(array(tensor))), hint)
+        made = fresh(hint, self.taken)
+        self.initializers[made] = rearranged(tensor, how, made)
+        return made
 
     def add(self, op: str, inputs: Sequence[str], outputs: Sequence[str], stated: Mapping[str, Any]) -> None:
         name = fresh(outputs[0] or outputs[1], set())
@@ -160,6 +170,10 @@ class Step:
     def const(self, value: ArrayLike, name: str = "c") -> str:
         """A constant in the node's element type."""
         return self.tape.const(np.asarray(value, self.dtype), f"{self.node.name}:{name}")
+
+    def rearranged(self, i: int, how: Callable[[Array], Array], name: str) -> str:
+        """Input `i`, a constant, with its numbers in another order."""
+        return self.tape.rearranged(self.node.input[i], how, f"{self.node.name}:{name}")
 
     def ints(self, *values: int) -> str:
         """A one-dimensional int64 constant: a shape, axes, pads."""

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import onnx
 import pytest
 from kernels import emulated
 from stylogram import _core, devices, painting, stylize
@@ -14,7 +15,10 @@ from stylogram.devices.terms import moved
 from stylogram.driver import Diverged
 from stylogram.errors import Error
 from stylogram.losses import content, style, tv
+from stylogram.objective import Failed
+from stylogram.options import checked
 from stylogram.session import FeaturePass
+from stylogram.tasks.stylize import Options, Stylization
 from stylogram_export.network import folded
 
 from engine import nets
@@ -92,6 +96,61 @@ def test_a_mask_and_two_styles_run_too(place):
     given = {"network": nets.narrow(), "size": 40, "scales": 1, "iterations": 2, "mask": ((half, half[:28, :32]),)}
     ours, cpu = (stylize(CONTENT, [STYLE, CONTENT], device=device, **given) for device in ("cuda", "cpu"))
     assert np.allclose(losses(ours), losses(cpu), rtol=1e-2)
+
+
+def test_no_threads_are_started_for_a_gpus_sessions(place):
+    network = nets.narrow()
+    made = DevicePass(folded(network, ["conv1_1"]), ["conv1_1"], (1, 3, 32, 48), place)
+    assert made._forward._session.get_session_options().intra_op_num_threads == 1
+
+
+@pytest.mark.parametrize(
+    ("styles", "sessions_made"),
+    [([CONTENT[::-1]], 2), ([CONTENT[::-1], CONTENT[:, ::-1] ** 2], 2), ([CONTENT[::-1], STYLE], 4)],
+)
+def test_styles_of_the_pictures_shape_go_through_its_sessions(place, monkeypatch, styles, sessions_made):
+    made, inner = [], sessions.open_session
+
+    def counted(model, place):
+        made.append(model)
+        return inner(model, place)
+
+    monkeypatch.setattr(sessions, "open_session", counted)
+    monkeypatch.setenv("STYLOGRAM_CONVOLUTION", "direct")
+    given = {"network": nets.narrow(), "size": 40, "scales": 1, "iterations": 2}
+    ours = stylize(CONTENT, styles, device="cuda", **given)
+    assert len(made) == sessions_made
+    assert np.allclose(losses(ours), losses(stylize(CONTENT, styles, device="cpu", **given)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "tensorrt"])
+def test_tensorrts_graphs_alone_hold_their_constants(place, monkeypatch, kind):
+    seen = []
+
+    def stopped(data, *_, **__):
+        seen.append(onnx.load_from_string(data))
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr(sessions.onnxruntime, "InferenceSession", stopped)
+    monkeypatch.setattr(tensorrt, "is_built", lambda *_: True)
+    monkeypatch.setattr(tensorrt, "options", lambda *_: {})
+    network = nets.narrow()
+    with pytest.raises(Failed, match="stop"):
+        DevicePass(folded(network, ["conv5_1"]), ["conv5_1"], (1, 3, 32, 48), Place(kind, place.queue))
+    inside = {tensor.name: len(tensor.raw_data) > 0 for tensor in seen[0].graph.initializer}
+    assert inside["conv5_1.weight"] == (kind == "tensorrt")
+
+
+def test_constants_are_let_go_when_the_last_sessions_are_there(place):
+    work = Stylization(CONTENT, [STYLE], checked(Options, {"network": nets.narrow(), "size": 40, "device": "cuda"}))
+    before = None
+    for index in range(len(work.sizes)):
+        assert len(work._constants) > 0
+        stage = work.stage(index, before)
+        stage.objective.evaluate()  # with the constants that its sessions keep
+        before = stage.best.picture
+    assert len(work._constants) == 0
+    assert np.isfinite(stage.objective.total).all()
 
 
 def test_losses_of_several_pictures_become_one(place):

@@ -10,7 +10,7 @@ from graphs import Array, network, node, weights
 from onnx import TensorProto, helper
 from stylogram_export import Error
 from stylogram_export.graph import cut
-from stylogram_export.prepare import prepare
+from stylogram_export.prepare import prepare, prune
 from stylogram_export.specialise import shapes, specialise
 from vjp_checks import session
 
@@ -325,6 +325,17 @@ def test_a_picture_too_small() -> None:
     text = error(specialise, prepare(network(nodes, "y", shape=("N", 3, "H", "W"))), (1, 3, 4, 64))
     assert "'maxpool_y'" in text
     assert "too small" in text
+
+
+def test_what_stays_is_not_copied() -> None:
+    model = prepare(chain())
+    first = model.graph.initializer[0]
+    prune(model)
+    first.doc_string = "the same"
+    assert model.graph.initializer[0].doc_string == "the same"
+    model.graph.initializer.append(helper.make_tensor("nobody's", TensorProto.FLOAT, [1], [0.0]))
+    prune(model)
+    assert "nobody's" not in [tensor.name for tensor in model.graph.initializer]
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 8), (1, 3, 0, 8), (1, 3, 8, 8, 8)])

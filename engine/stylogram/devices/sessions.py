@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
-from stylogram_export import Derivative, differentiate
+from stylogram_export import Derivative, beside, differentiate
 from stylogram_export.channels_last import channels_last
 from stylogram_export.gpu import portable, portable_forward
 from stylogram_export.graph import cut
@@ -23,9 +23,9 @@ from stylogram_export.specialise import specialise
 from .. import _core
 from ..errors import Error
 from ..objective import Failed
-from ..session import Array, Shape, give_back, output_shapes
+from ..session import Array, Shape, output_shapes
 from . import tensorrt
-from .arrays import DeviceArray, Queue
+from .arrays import DeviceArray, Host, Queue
 from .library import explained
 
 _log = logging.getLogger("stylogram")
@@ -127,9 +127,10 @@ def providers(place: Place, model: bytes) -> list[Any]:
 
 def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceSession:
     """A session of `model` on the GPU, and nowhere else: what would run on the CPU is an error."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what is an error here is raised
-    options.register_custom_ops_library(_core.__file__)
+    if place.kind == "tensorrt":  # an engine is kept for a whole file
+        model = beside.filled(model)
+    given = beside.given(model)
+    options = _options(given)
     if place.kind != "host":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     data = model.SerializeToString()
@@ -141,7 +142,8 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     except Exception as problem:  # ONNX Runtime raises types of its own, which share no base
         text = " ".join(str(problem).split())
         if "default CPU EP" in text or "have not been partitioned" in text:
-            lacks = ", ".join(_on_cpu(data, chosen) if place.kind == "cuda" else ()) or f"operator ({text[:200]})"
+            known = _on_cpu(data, given, chosen) if place.kind == "cuda" else ()
+            lacks = ", ".join(known) or f"operator ({text[:200]})"
             raise Error(
                 f"device {place.kind}: ONNX Runtime's provider has no {lacks} in {place.precision}, of which this "
                 "network has some; another --precision or --device cpu may do"
@@ -151,14 +153,24 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     if session.get_providers()[0] != wanted:  # a library that it could not load is no error for ONNX Runtime
         raise Error(f"device {place.kind}: ONNX Runtime could not load {wanted}: {_library_hint(place)}")
     session._model_bytes = None  # one more copy of the weights
+    session._given = given  # which ONNX Runtime does not keep
     return session
 
 
-def _on_cpu(data: bytes, chosen: Sequence[Any]) -> list[str]:
-    """The operators that would run on the CPU."""
+def _options(given: Mapping[str, tuple[Host, int]]) -> onnxruntime.SessionOptions:
+    """Options of every session, and the constants that lie beside its model."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level = 4  # what is an error here is raised
+    options.intra_op_num_threads = 1  # else a thread for each processor is started, and none has anything to do
     options.register_custom_ops_library(_core.__file__)
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(*numbers) for numbers in given.values()]
+    options.add_external_initializers(list(given), values)
+    return options
+
+
+def _on_cpu(data: bytes, numbers: Mapping[str, tuple[Host, int]], chosen: Sequence[Any]) -> list[str]:
+    """The operators that would run on the CPU."""
+    options = _options(numbers)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     without = [(name, {**given, "enable_cuda_graph": "0"} if name == CUDA else given) for name, given in chosen]
     session = onnxruntime.InferenceSession(data, options, providers=without, enable_fallback=0)
@@ -231,11 +243,12 @@ class DevicePass:
         self.taps, self.shape, self.place = tuple(taps), shape, place
         self.picture = np.zeros(shape, np.float32)
         self.on_gpu, self.gradient_on_gpu = queue.zeros(shape), queue.zeros(shape)
-        for layout in place.tried:
-            self.place = replace(place, layout=layout)
-            if self._opened(model, relu, last=layout == place.tried[-1]):
-                break
-        give_back()
+        with beside.current() as constants:
+            model = constants.thinned(model)
+            for layout in place.tried:
+                self.place = replace(place, layout=layout)
+                if self._opened(model, relu, last=layout == place.tried[-1]):
+                    break
 
     def _opened(self, model: onnx.ModelProto, relu: str, last: bool) -> bool:
         """Whether the sessions could be opened; not if cuDNN refuses a layout and there is another."""
@@ -284,6 +297,12 @@ class DevicePass:
         """The picture on the GPU -> features there."""
         self._forward.run()
 
+    def features_of(self, taps: Sequence[str], picture: Array) -> dict[str, DeviceArray]:
+        """As the function of this name, of a picture of the pass's shape. They are there until the next forward."""
+        self.on_gpu.upload(picture)
+        self.forward_only()
+        return {tap: self.taps_on_gpu[tap] for tap in taps}
+
     def backward(self) -> None:
         """Gradients -> gradient, both on the GPU."""
         self._backward.run()
@@ -305,11 +324,12 @@ class _Downloads(Mapping[str, Array]):
 
 def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, DeviceArray]:
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets."""
-    part, ops = specialise(cut(model, list(taps)), picture.shape), place.kind != "tensorrt"
-    part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
-    arrays = outputs(part, place.queue)
-    source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
-    once = replace(place, graphs=False, layout="first")
-    bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
+    with beside.current() as constants:
+        part, ops = specialise(cut(constants.thinned(model), list(taps)), picture.shape), place.kind != "tensorrt"
+        part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
+        arrays = outputs(part, place.queue)
+        source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
+        once = replace(place, graphs=False, layout="first")
+        bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
     return {tap: arrays[tap][0] for tap in taps}

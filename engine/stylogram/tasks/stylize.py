@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import onnx
 from pydantic import AfterValidator, BeforeValidator, Field
+from stylogram_export.beside import Beside
 
 from .. import devices, losses, zoo
 from ..devices import sessions as gpu
-from ..driver import Callback, Outcome, run
+from ..driver import Callback, Outcome, Stage, run
 from ..errors import Error, one_of
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
 from ..painting import STARTS, Painting, Picture, Subject
@@ -172,7 +173,12 @@ class Stylization(Painting):
         subject.choose(network)
         self.taps = subject.taps
         self._style_tensors = [tensor for _, tensor, _ in self.taps.style]
-        self.model = [self.taps.model(network, subject.recipe.pixel_range)]
+        self._constants = Beside()
+        self._early: gpu.DevicePass | None = None
+        with self._constants:
+            if self.place is not None:
+                network = replace(network, model=self._constants.thinned(network.model))
+            self.model = [self.taps.model(network, subject.recipe.pixel_range)]
         self._computing: dict[str, Any] = {"threads": self.threads, "convolution": options.convolution}
         super().__init__([subject])
 
@@ -180,16 +186,36 @@ class Stylization(Painting):
     def graph(self) -> onnx.ModelProto:
         return self.model[0]
 
+    def stage(self, index: int, before: Array | None) -> Stage:
+        """One scale. On a GPU styles of the very shape of the picture go through its sessions, which come first."""
+        shape = self.shape(index)
+        if self.place is not None and all(style.batches[index].shape == shape for style in self.subjects[0].styles):
+            self._early = self._on_gpu(shape, self.place)
+        try:
+            return super().stage(index, before)
+        finally:
+            self._early = None
+            if index == len(self.sizes) - 1:
+                self._constants.clear()
+
     def feature_pass(self, index: int, shape: Shape) -> StagedPass | gpu.DevicePass:
+        if self.place is not None:
+            return self._early or self._on_gpu(shape, self.place)
         # For the last scale the graph is handed out for good, and the copy of its weights with it.
         model = self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
-        if self.place is not None:
-            return gpu.DevicePass(model, self.taps.tensors, shape, self.place)
         return StagedPass(model, self.taps.tensors, shape, **self._computing)
+
+    def _on_gpu(self, shape: Shape, place: gpu.Place) -> gpu.DevicePass:
+        with self._constants:
+            return gpu.DevicePass(self.model[0], self.taps.tensors, shape, place)
 
     def features(self, picture: Array) -> Mapping[str, Any]:
         if self.place is not None:
-            found = gpu.features_of(self.model[0], self._style_tensors, picture, self.place)
+            if self._early is not None:
+                found = self._early.features_of(self._style_tensors, picture)
+            else:
+                with self._constants:
+                    found = gpu.features_of(self.model[0], self._style_tensors, picture, self.place)
             there = hasattr(losses.load("style", self.recipe.style_loss).Term, "to")
             return found if there else {tensor: values.download() for tensor, values in found.items()}
         return features_of(self.model[0], self._style_tensors, picture, **self._computing)

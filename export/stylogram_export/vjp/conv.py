@@ -4,6 +4,7 @@ At stride 1 this is itself a Conv with pads d(k - 1) - p, which ONNX Runtime run
 the few channels of a picture.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,21 +24,25 @@ def vjp(step: Step) -> str:
     weight, group = step.constant(1), step.attribute("group", 1)
     win = window(step.node, weight.shape[2:])
     if set(win.strides) == {1} and weight.shape[1] * group > FEW:
-        return _convolved(step, win, weight, group)
+        return _convolved(step, win, group)
     return spread(step, step.gy, win, step.x(1), group)
 
 
-def _convolved(step: Step, win: Window, weight: Array, group: int) -> str:
+def _convolved(step: Step, win: Window, group: int) -> str:
     full = [e - 1 for e in win.extent] * 2
     pads = [f - p for f, p in zip(full, [*win.before, *win.after], strict=True)]
     gy = step.gy
     if min(pads) < 0:  # padded by more than the window reaches: those outputs saw only padding
         begins, ends = [max(-p, 0) for p in pads[: win.rank]], [-max(-p, 0) or 2**31 for p in pads[win.rank :]]
         gy = step.op("Slice", gy, step.ints(*begins), step.ints(*ends), step.ints(*range(2, 2 + win.rank)), name="seen")
-    flipped = np.flip(swapped(weight, group), axis=tuple(range(2, weight.ndim)))
-    made = step.const(np.ascontiguousarray(flipped), "flipped")
+    made = step.rearranged(1, partial(flipped, group=group), "flipped")
     pads = [max(p, 0) for p in pads]
     return step.op("Conv", gy, made, kernel_shape=win.kernel, pads=pads, dilations=win.dilations, group=group)
+
+
+def flipped(weight: Array, group: int) -> Array:
+    """The weights of the convolution that goes back."""
+    return np.flip(swapped(weight, group), axis=tuple(range(2, weight.ndim)))
 
 
 def swapped(weight: Array, group: int) -> Array:
