@@ -140,10 +140,11 @@ def test_windows_that_need_indices_are_one_clear_line_without(stated, message):
         portable(pooled((9, 12), **stated), "planes")
 
 
+@pytest.mark.parametrize("way", ["ops", "planes"])
 @pytest.mark.parametrize("ops", [False, True])
-def test_float16_gives_nearly_the_same(ops):
+def test_float16_gives_nearly_the_same(ops, way):
     x = picture(32, 48, batch=2)
-    pair = portable(pair_of(x.shape))
+    pair = portable(pair_of(x.shape), way)
     narrow = narrowed(pair, "fp16", ops)
     used = Counter(node.op_type for model in (narrow.forward, narrow.backward) for node in model.graph.node)
     taps = len(TAPS)  # and the picture, and its gradient
@@ -238,6 +239,14 @@ def test_sums_and_parts_are_bfloat16_too():
             attribute.i = TensorProto.FLOAT if node.op_type == "Cast" else attribute.i
     x = np.random.default_rng(0).standard_normal((1, 6, 4, 5), np.float32)
     assert (run(made, {"x": x})["y"] == run(model, {"x": x})["y"]).all()
+
+
+def test_bfloat16_needs_no_casts_where_the_provider_has_it_all():
+    narrow = narrowed(portable(pair_of((1, 3, 32, 48)), "planes"), "bf16", native=True)
+    for model, casts in ((narrow.forward, 1 + len(TAPS)), (narrow.backward, len(TAPS) + 1)):
+        onnx.checker.check_model(model, full_check=True)
+        onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        assert sum(node.op_type == "Cast" for node in model.graph.node) == casts
 
 
 def test_features_of_a_hundred_thousand_fit_into_float16():
