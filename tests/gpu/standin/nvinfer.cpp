@@ -1,5 +1,5 @@
-// TensorRT 10 without a GPU, for ONNX Runtime's TensorRT provider: engines hold the names, types and shapes of inputs and
-// outputs alone. That one is built, and what it is told, and that one is run, and in which stream, is written down.
+// TensorRT 10 without a GPU, for ONNX Runtime's TensorRT provider: engines hold the names, types and shapes of inputs
+// and outputs alone. That one is built, and what it is told, and that one is run, and in which stream, is written down.
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -15,7 +15,7 @@ namespace {
 constexpr int kVersion = 101401;  // what ONNX Runtime 1.31's provider is built with
 constexpr char kMagic[] = "stand-in";
 constexpr unsigned kFp16 = 1u << 0, kTf32 = 1u << 6, kBf16 = 1u << 17;  // flags of a build
-constexpr unsigned kStrong = 1u << 1;                                 // of a network: types are as the graph says
+constexpr unsigned kStrong = 1u << 1;                                   // of a network: types are as the graph says
 
 struct Memory : Object<Memory> {
   static constexpr char kName[] = "IHostMemory";
@@ -23,7 +23,8 @@ struct Memory : Object<Memory> {
 
   explicit Memory(std::string given) : bytes(std::move(given)) {}
   static void fill(Table& table) {
-    table.with(2, +[](Memory* self) { return self->bytes.data(); })
+    table.with(
+             2, +[](Memory* self) { return self->bytes.data(); })
         .with(3, +[](Memory* self) { return self->bytes.size(); });
   }
 };
@@ -52,8 +53,10 @@ struct Config : Object<Config> {
     return true;
   }
   static void fill(Table& table) {
-    table.with(10, +[](Config* self, int flag) { self->flags &= ~(1u << flag); })
-        .with(11, +[](Config* self, int flag) { self->flags |= 1u << flag; })
+    table.with(
+             10, +[](Config* self, int flag) { self->flags &= ~(1u << flag); })
+        .with(
+            11, +[](Config* self, int flag) { self->flags |= 1u << flag; })
         .with(40, &cache)
         .with(41, &keep)
         .with(42, +[](Config* self) { return self->timings; });
@@ -95,19 +98,27 @@ struct Context : Object<Context> {
   }
   static void fill(Table& table) {
     table.with(21, &shaped)
-        .with(22, +[](Context* self, const char* name) { return self->engine->find(name)->shape; })
+        .with(
+            22, +[](Context* self, const char* name) { return self->engine->find(name)->shape; })
         .with(24, &bind)
         .with(37, &enqueue);
   }
 };
 
 void Engine::fill(Table& table) {
-  table.with(5, +[](Engine* self, int) { return new Context(self); })
-      .with(19, +[](Engine* self, const char* name) { return self->find(name)->shape; })
-      .with(20, +[](Engine* self, const char* name) { return self->find(name)->type; })
-      .with(22, +[](Engine*, const char*) { return false; })
-      .with(23, +[](Engine* self, const char* name) { return self->find(name) - self->tensors.data() < self->inputs ? 1 : 2; })
-      .with(30, +[](Engine* self) { return static_cast<int>(self->tensors.size()); })
+  table.with(
+           5, +[](Engine* self, int) { return new Context(self); })
+      .with(
+          19, +[](Engine* self, const char* name) { return self->find(name)->shape; })
+      .with(
+          20, +[](Engine* self, const char* name) { return self->find(name)->type; })
+      .with(
+          22, +[](Engine*, const char*) { return false; })
+      .with(
+          23, +[](Engine* self,
+                  const char* name) { return self->find(name) - self->tensors.data() < self->inputs ? 1 : 2; })
+      .with(
+          30, +[](Engine* self) { return static_cast<int>(self->tensors.size()); })
       .with(31, +[](Engine* self, int index) { return self->tensors[index].name.c_str(); });
 }
 
@@ -166,8 +177,10 @@ struct Builder : Object<Builder> {
     return new Memory(made.str());
   }
   static void fill(Table& table) {
-    table.with(2, +[](Builder*) { return true; })
-        .with(7, +[](Builder*) { return new Config; })
+    table.with(
+             2, +[](Builder*) { return true; })
+        .with(
+            7, +[](Builder*) { return new Config; })
         .with(8, &network)
         .with(14, &build);
   }
@@ -193,7 +206,9 @@ struct Runtime : Object<Runtime> {
 
 struct Registry : Object<Registry> {
   static constexpr char kName[] = "IPluginRegistry";
-  static void fill(Table& table) { table.with(13, +[](Registry*, int* count) -> void* { return *count = 0, nullptr; }); }
+  static void fill(Table& table) {
+    table.with(13, +[](Registry*, int* count) -> void* { return *count = 0, nullptr; });
+  }
 };
 
 }  // namespace

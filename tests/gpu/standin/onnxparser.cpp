@@ -1,5 +1,5 @@
-// TensorRT's ONNX parser without TensorRT: which nodes it takes, as its list of operators says, and the names, types and
-// shapes of a graph's inputs and outputs. It reads ONNX's protobuf by the numbers of the fields.
+// TensorRT's ONNX parser without TensorRT: which nodes it takes, as its list of operators says, and the names, types
+// and shapes of a graph's inputs and outputs. It reads ONNX's protobuf by the numbers of the fields.
 #include <map>
 #include <string_view>
 
@@ -9,8 +9,8 @@ using namespace standin;
 
 namespace {
 
-/// What TensorRT 10's parser takes, of the operators that networks for pictures and their gradients have (onnx-tensorrt,
-/// docs/operators.md): F for float32, float16 and bfloat16, I for int32 and int64, B for bool.
+/// What TensorRT 10's parser takes, of the operators that networks for pictures and their gradients have
+/// (onnx-tensorrt, docs/operators.md): F for float32, float16 and bfloat16, I for int32 and int64, B for bool.
 constexpr std::string_view kTaken =
     " Abs:FI Add:FI And:B AveragePool:F BatchNormalization:F Cast:FIB Clip:F Concat:FIB ConstantOfShape:FIB Conv:F"
     " ConvTranspose:F DepthToSpace:FI Div:FI Dropout:F Elu:F Equal:FI Exp:F Expand:FIB Flatten:FIB Gather:FIB"
@@ -100,7 +100,7 @@ struct Node {
 struct Graph {
   std::vector<Node> nodes;
   std::vector<std::string_view> inputs, outputs;
-  std::map<std::string_view, std::string_view> said;     // the type of each tensor
+  std::map<std::string_view, std::string_view> said;  // the type of each tensor
   std::map<std::string_view, std::uint64_t> constants;
 
   explicit Graph(std::string_view model) {
@@ -191,11 +191,14 @@ struct Parser : Object<Parser> {
   static void fill(Table& table) {
     table.with(0, &parse)
         .with(17, &supports)
-        .with(18, +[](Parser* self) { return static_cast<std::int64_t>(self->parts.size()); })
+        .with(
+            18, +[](Parser* self) { return static_cast<std::int64_t>(self->parts.size()); })
         .with(20, &part);
   }
 };
 
 }  // namespace
 
-SHOWN void* createNvOnnxParser_INTERNAL(void* network, void*, int) { return new Parser(static_cast<Network*>(network)); }
+SHOWN void* createNvOnnxParser_INTERNAL(void* network, void*, int) {
+  return new Parser(static_cast<Network*>(network));
+}

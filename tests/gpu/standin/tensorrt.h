@@ -74,9 +74,12 @@ struct Tensor : Object<Tensor> {
   Dims shape;
 
   static void fill(Table& table) {
-    table.with(3, +[](Tensor* self) { return self->name.c_str(); })
-        .with(5, +[](Tensor* self) { return self->shape; })
-        .with(7, +[](Tensor* self) { return self->type; })
+    table.with(
+             3, +[](Tensor* self) { return self->name.c_str(); })
+        .with(
+            5, +[](Tensor* self) { return self->shape; })
+        .with(
+            7, +[](Tensor* self) { return self->type; })
         .with(21, +[](Tensor*) { return false; });  // the shape of another
   }
 };
@@ -88,10 +91,14 @@ struct Network : Object<Network> {
   std::vector<Tensor> inputs, outputs;
 
   static void fill(Table& table) {
-    table.with(12, +[](Network* self) { return self->layers; })
-        .with(14, +[](Network* self) { return static_cast<int>(self->inputs.size()); })
-        .with(15, +[](Network* self, int index) { return &self->inputs[index]; })
-        .with(16, +[](Network* self) { return static_cast<int>(self->outputs.size()); })
+    table.with(
+             12, +[](Network* self) { return self->layers; })
+        .with(
+            14, +[](Network* self) { return static_cast<int>(self->inputs.size()); })
+        .with(
+            15, +[](Network* self, int index) { return &self->inputs[index]; })
+        .with(
+            16, +[](Network* self) { return static_cast<int>(self->outputs.size()); })
         .with(17, +[](Network* self, int index) { return &self->outputs[index]; });
   }
 };
