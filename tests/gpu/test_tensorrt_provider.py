@@ -6,7 +6,6 @@ take, builds engines that compute nothing, and writes down what it was told.
 
 import ctypes
 import os
-from collections import Counter
 
 import architectures
 import numpy as np
@@ -98,16 +97,10 @@ def test_each_graph_is_one_engine_that_is_captured_and_replayed(queue, capturing
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_left_for_cuda_is_what_stays_float32(queue, capturing, precision):
-    """Preprocessing, Casts of the taps and of their gradients; float16's scales, and ours, which nobody writes down."""
-    network = narrow_pass(Place("tensorrt", queue, precision))
-    captured = [line for line in taken() if line[0] == "captured" and line[1] != "tensorrt"]
-    kinds = Counter(
-        name for line in captured for name in ("Sub", "Mul", "Cast", "Max", "Div") if f"OP_{name}I" in line[3]
-    )
-    casts = 2 * len(network.taps) + 2
-    wanted = {"bf16": {"Sub": 1, "Cast": casts}, "fp16": {"Sub": 1, "Mul": 1, "Cast": 2, "Max": 1, "Div": 2}}
-    assert kinds == wanted.get(precision, {})
-    assert kinds.total() == len(captured)
+    """Preprocessing; and our casts of the taps and of their gradients, which nobody writes down."""
+    narrow_pass(Place("tensorrt", queue, precision))
+    captured = [line[3] for line in taken() if line[0] == "captured" and line[1] != "tensorrt"]
+    assert ["OP_SubI" in name for name in captured] == ([True] if precision in ("bf16", "fp16") else [])
 
 
 def test_a_network_that_cannot_be_captured_runs_without(queue, monkeypatch, caplog):

@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 from stylogram_export.graph import inferred
+from stylogram_export.precision import HEAD
 
 from ..errors import Error
 from ..zoo import cache_directory
@@ -24,7 +25,6 @@ NARROW = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 NO_TF32 = "NVIDIA_TF32_OVERRIDE"
 MAJOR, MINOR = 10, 14  # of libnvinfer that ONNX Runtime's provider is built with; a later minor one is as good
 PIP = f"pip install 'tensorrt-cu13>={MAJOR}.{MINOR},<{MAJOR + 1}'"
-WIDE = ("Div", "Max", "Mul", "Sub")  # what works on float32 around a narrow network, beside Casts
 LIBRARIES = (f"libnvinfer.so.{MAJOR}", f"libnvinfer_plugin.so.{MAJOR}", f"libnvonnxparser.so.{MAJOR}")
 
 
@@ -120,7 +120,7 @@ def around(model: onnx.ModelProto) -> tuple[str, ...]:
     narrow all that it is given. An operator is left out as such, so none that the narrow network has too."""
     kinds = {name: value.type.tensor_type.elem_type for name, value in inferred(model).items()}
     narrow = {node.op_type for node in model.graph.node for name in node.output if kinds.get(name) in NARROW}
-    return ("Cast", *(op for op in WIDE if op not in narrow))
+    return ("Cast", *(op for op in HEAD if op not in narrow))
 
 
 def options(index: int, stream: int, precision: str, model: bytes, left: Sequence[str] = ()) -> dict[str, str]:

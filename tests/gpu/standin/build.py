@@ -1,9 +1,9 @@
-"""Libraries in place of CUDA's and cuDNN's, for an onnxruntime-gpu on a machine without a GPU.
+"""Libraries in place of CUDA's, cuDNN's and TensorRT's, for an onnxruntime-gpu on a machine without a GPU.
 
     python tests/gpu/standin/build.py FOLDER      # FOLDER/ort: onnxruntime-gpu, FOLDER/lib: the libraries
 
-`cudart.cpp` and `cudnn.cpp` are what they do; every other function that ONNX Runtime's providers ask for succeeds and
-does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC and nm.
+`cudart.cpp`, `cudnn.cpp`, `nvinfer.cpp` and `onnxparser.cpp` are what they do; every other function that ONNX Runtime's
+providers ask for succeeds and does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC and nm.
 """
 
 import re
