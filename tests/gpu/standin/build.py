@@ -3,7 +3,8 @@
     python tests/gpu/standin/build.py FOLDER      # FOLDER/ort: onnxruntime-gpu, FOLDER/lib: the libraries
 
 `cudart.cpp`, `cudnn.cpp`, `nvinfer.cpp` and `onnxparser.cpp` are what they do; every other function that ONNX Runtime's
-providers ask for succeeds and does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC and nm.
+providers ask for succeeds and does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC
+and nm.
 """
 
 import re

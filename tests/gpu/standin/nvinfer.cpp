@@ -25,7 +25,7 @@ struct Memory : Object<Memory> {
   static void fill(Table& table) {
     table.with(
              2, +[](Memory* self) { return self->bytes.data(); })
-        .with(3, +[](Memory* self) { return self->bytes.size(); });
+        .with(3 /*size*/, +[](Memory* self) { return self->bytes.size(); });
   }
 };
 
@@ -34,7 +34,7 @@ struct Timings : Object<Timings> {
   std::string bytes;
 
   static void fill(Table& table) {
-    table.with(2, +[](Timings* self) { return new Memory(self->bytes); });
+    table.with(2 /*serialize*/, +[](Timings* self) { return new Memory(self->bytes); });
   }
 };
 
@@ -57,9 +57,9 @@ struct Config : Object<Config> {
              10, +[](Config* self, int flag) { self->flags &= ~(1u << flag); })
         .with(
             11, +[](Config* self, int flag) { self->flags |= 1u << flag; })
-        .with(40, &cache)
-        .with(41, &keep)
-        .with(42, +[](Config* self) { return self->timings; });
+        .with(40 /*createTimingCache*/, &cache)
+        .with(41 /*setTimingCache*/, &keep)
+        .with(42 /*getTimingCache*/, +[](Config* self) { return self->timings; });
   }
 };
 
@@ -97,11 +97,11 @@ struct Context : Object<Context> {
     return true;
   }
   static void fill(Table& table) {
-    table.with(21, &shaped)
+    table.with(21 /*setInputShape*/, &shaped)
         .with(
             22, +[](Context* self, const char* name) { return self->engine->find(name)->shape; })
-        .with(24, &bind)
-        .with(37, &enqueue);
+        .with(24 /*setTensorAddress*/, &bind)
+        .with(37 /*enqueueV3*/, &enqueue);
   }
 };
 
@@ -119,7 +119,7 @@ void Engine::fill(Table& table) {
                   const char* name) { return self->find(name) - self->tensors.data() < self->inputs ? 1 : 2; })
       .with(
           30, +[](Engine* self) { return static_cast<int>(self->tensors.size()); })
-      .with(31, +[](Engine* self, int index) { return self->tensors[index].name.c_str(); });
+      .with(31 /*getIOTensorName*/, +[](Engine* self, int index) { return self->tensors[index].name.c_str(); });
 }
 
 void put(std::ostream& to, const std::vector<Tensor>& tensors) {
@@ -181,8 +181,8 @@ struct Builder : Object<Builder> {
              2, +[](Builder*) { return true; })
         .with(
             7, +[](Builder*) { return new Config; })
-        .with(8, &network)
-        .with(14, &build);
+        .with(8 /*createNetworkV2*/, &network)
+        .with(14 /*buildSerializedNetwork*/, &build);
   }
 };
 
@@ -201,13 +201,13 @@ struct Runtime : Object<Runtime> {
     from >> last;
     return first == kMagic && last == kMagic ? made.release() : nullptr;
   }
-  static void fill(Table& table) { table.with(3, &read); }
+  static void fill(Table& table) { table.with(3 /*deserializeCudaEngine*/, &read); }
 };
 
 struct Registry : Object<Registry> {
   static constexpr char kName[] = "IPluginRegistry";
   static void fill(Table& table) {
-    table.with(13, +[](Registry*, int* count) -> void* { return *count = 0, nullptr; });
+    table.with(13 /*getAllCreators*/, +[](Registry*, int* count) -> void* { return *count = 0, nullptr; });
   }
 };
 

@@ -189,11 +189,11 @@ struct Parser : Object<Parser> {
     return self->parts[index].data();
   }
   static void fill(Table& table) {
-    table.with(0, &parse)
-        .with(17, &supports)
+    table.with(0 /*parse*/, &parse)
+        .with(17 /*supportsModelV2*/, &supports)
         .with(
             18, +[](Parser* self) { return static_cast<std::int64_t>(self->parts.size()); })
-        .with(20, &part);
+        .with(20 /*getSubgraphNodes*/, &part);
   }
 };
 

@@ -80,7 +80,7 @@ struct Tensor : Object<Tensor> {
             5, +[](Tensor* self) { return self->shape; })
         .with(
             7, +[](Tensor* self) { return self->type; })
-        .with(21, +[](Tensor*) { return false; });  // the shape of another
+        .with(21 /*isShapeTensor*/, +[](Tensor*) { return false; });  // the shape of another
   }
 };
 
@@ -99,7 +99,7 @@ struct Network : Object<Network> {
             15, +[](Network* self, int index) { return &self->inputs[index]; })
         .with(
             16, +[](Network* self) { return static_cast<int>(self->outputs.size()); })
-        .with(17, +[](Network* self, int index) { return &self->outputs[index]; });
+        .with(17 /*getOutput*/, +[](Network* self, int index) { return &self->outputs[index]; });
   }
 };
 
