@@ -6,24 +6,23 @@
 `ops`: ONNX Runtime's CUDA provider runs ours: CudaReluGradient and those of pooling.py; forward CudaBiasRelu, and the
 pools too, since its own have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason.
 `indices`, standard ONNX, and for pools that the ops are not for: Where(y > 0, g, 0) and ScatterElements(0, i, g).
-`planes`: TensorRT has no places of maxima. There windows of 2x2 are sorted by SpaceToDepth into four planes; the
-gradient goes to the first that is their maximum, and DepthToSpace puts the planes back.
+`planes`: TensorRT has no places of maxima: planes.py does without.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from .backward import Derivative
 from .domain import DOMAIN, VERSION
 from .errors import Error
-from .graph import array, attributes, dims, fresh, inferred, names, needed, rebuild
-from .pooling import cuda_pools, cuda_spread, mask_of, rewrite_pools
+from .graph import array, attributes, dims, inferred, names, needed, rebuild
+from .planes import Planes, Writer
+from .pooling import CUDA_OP, cuda_pools, cuda_spread, mask_of, rewrite_pools
 
 WAYS = ("ops", "indices", "planes")
 RELU_GRADIENT, BIAS_RELU = "CudaReluGradient", "CudaBiasRelu"
@@ -32,7 +31,7 @@ RELU_GRADIENT, BIAS_RELU = "CudaReluGradient", "CudaBiasRelu"
 def portable(pair: Derivative, way: str = "ops") -> Derivative:
     """The pair as a GPU's provider runs it; `way`: one of WAYS.
 
-    Raises Error for a max-pool of open sizes, and with `planes` for windows other than 2x2 side by side.
+    Raises Error for a max-pool of open sizes, and with `planes` for windows with gaps or of unequal strides.
     """
     forward = portable_forward(pair.forward) if way == "ops" else pair.forward
     return replace(pair, forward=forward, backward=_Rewrite(pair.backward, way).model())
@@ -87,22 +86,19 @@ def _with_ops(
     return made
 
 
-class _Rewrite:
+class _Rewrite(Writer):
     def __init__(self, model: onnx.ModelProto, way: str) -> None:
-        self._model, self._way = model, way
         graph = model.graph
-        self._taken = names(graph)
+        super().__init__(names(graph))
+        self._model, self._way = model, way
         self._types = inferred(model)
         self._given: list[onnx.NodeProto] = list(graph.node)
-        if way == "ops":
+        if way != "indices":
             self._given = rewrite_pools(self._given, [v.name for v in graph.output], self._types, cuda=True)
             self._given = needed(self._given, [v.name for v in graph.output])[0]
         self._makers = {name: node for node in self._given for name in node.output if name}
         self._values = {tensor.name: tensor for tensor in graph.initializer}
         self._uses = Counter(name for node in self._given for name in node.input)
-        self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
-        self._zero = ""
 
     def model(self) -> onnx.ModelProto:
         masks = {node.output[0]: node.input[0] for node in self._given if mask_of(node)}
@@ -114,31 +110,20 @@ class _Rewrite:
                 self._masked(node, masks[sides[0]], sides[0])
             elif node.op_type == "MaxUnpool":
                 self._unpooled(node)
+            elif node.op_type == CUDA_OP and self._way == "planes":
+                Planes(node, self._closed(node.input[0], node), self._closed(node.input[1], node), self).write()
+            elif self._way == "planes" and node.op_type == "MaxPool" and len(node.output) > 1:
+                raise Error(f"the max-pool {node.name!r}: without indices, 2D windows without dilations are accepted")
             else:
                 spread = cuda_spread(node, self._types, self._values) if self._way == "ops" else None
-                self._nodes.append(spread or self._convolved(node) or node)
-        left = {name for node in self._nodes for name in node.input}
+                self.nodes.append(spread or self._convolved(node) or node)
+        left = {name for node in self.nodes for name in node.input}
         kept = [node for node in self._given if node.output[0] in masks and node.output[0] in left]
-        pools = [_without_indices(node) for node in self._nodes] if self._way == "planes" else self._nodes
-        return _with_ops(self._model, _sorted([*kept, *pools], self._available()), self._constants, self._types)
+        return _with_ops(self._model, _sorted([*kept, *self.nodes], self._available()), self.constants, self._types)
 
     def _available(self) -> set[str]:
         graph = self._model.graph
-        return {v.name for v in graph.input} | {t.name for t in (*graph.initializer, *self._constants)} | {""}
-
-    def _op(self, op: str, inputs: Sequence[str], wanted: str, output: str = "", **stated: Any) -> str:
-        name = output or fresh(wanted, self._taken)
-        self._nodes.append(helper.make_node(op, list(inputs), [name], **stated))
-        return name
-
-    def _constant(self, wanted: str, values: Any) -> str:
-        name = fresh(wanted, self._taken)
-        self._constants.append(numpy_helper.from_array(np.asarray(values, order="C"), name))
-        return name
-
-    def _nothing(self) -> str:
-        self._zero = self._zero or self._constant("zero", np.float32(0))
-        return self._zero
+        return {v.name for v in graph.input} | {t.name for t in (*graph.initializer, *self.constants)} | {""}
 
     def _convolved(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         """A ConvTranspose at stride 1 as a Conv; None for other nodes."""
@@ -154,7 +139,7 @@ class _Rewrite:
         if min(pads) < 0 or any(stated.get("output_padding", [])) or "output_shape" in stated:
             return None
         flipped = np.flip(weight.swapaxes(0, 1), axis=tuple(range(2, weight.ndim)))
-        read = [node.input[0], self._constant(f"{node.input[1]}:flipped", flipped), *node.input[2:]]
+        read = [node.input[0], self.constant(f"{node.input[1]}:flipped", flipped), *node.input[2:]]
         words = {"kernel_shape": weight.shape[2:], "pads": pads, "dilations": dilations}
         return helper.make_node("Conv", read, node.output, node.name, **words)
 
@@ -162,12 +147,12 @@ class _Rewrite:
         gradient = next(name for name in node.input if name != mask)
         if self._way == "ops" and self._alike(source, gradient):
             parts = self._parts(gradient)
-            self._nodes = [other for other in self._nodes if len(parts) == 1 or gradient not in other.output]
+            self.nodes = [other for other in self.nodes if len(parts) == 1 or gradient not in other.output]
             made = helper.make_node(RELU_GRADIENT, [source, *parts], node.output, node.name, domain=DOMAIN)
-            self._nodes.append(made)
+            self.nodes.append(made)
             return
-        positive = self._op("Greater", [source, self._nothing()], f"{mask}:positive")
-        self._op("Where", [positive, gradient, self._nothing()], "", node.output[0])
+        positive = self.op("Greater", [source, self.nothing()], f"{mask}:positive")
+        self.op("Where", [positive, gradient, self.nothing()], "", node.output[0])
 
     def _alike(self, *tensors: str) -> bool:
         shapes = [dims(self._types[name]) if name in self._types else None for name in tensors]
@@ -179,70 +164,27 @@ class _Rewrite:
         alone = made is not None and made.op_type == "Add" and self._uses[gradient] == 1
         return list(made.input) if made is not None and alone and self._alike(gradient, *made.input) else [gradient]
 
+    def _closed(self, tensor: str, node: onnx.NodeProto) -> tuple[int, ...]:
+        shape = dims(self._types[tensor]) if tensor in self._types else None
+        if not shape or not all(isinstance(size, int) and size for size in shape):
+            raise Error(f"the max-pool {node.name!r}: on a GPU the picture's size must be closed")
+        return tuple(map(int, shape))  # type: ignore[arg-type]
+
     def _unpooled(self, node: onnx.NodeProto) -> None:
         pool = self._makers[node.input[1]]
-        shape = dims(self._types[pool.input[0]]) if pool.input[0] in self._types else None
-        if not shape or not all(isinstance(size, int) and size for size in shape):
-            raise Error(f"the max-pool {pool.name!r}: on a GPU the picture's size must be closed")
-        sizes = tuple(map(int, shape))  # type: ignore[arg-type]
-        if self._way != "planes":
-            return self._scattered(node, sizes)
-        return self._sorted_out(node, pool, sizes)
+        self._scattered(node, self._closed(pool.input[0], pool))
 
     def _scattered(self, node: onnx.NodeProto, shape: tuple[int, ...]) -> None:
         gradient, where = node.input[:2]
-        flat = self._constant("flat", np.array([-1], np.int64))
-        size = self._constant("size", np.array([int(np.prod(shape))], np.int64))
-        zeros = self._op(
+        flat = self.constant("flat", np.array([-1], np.int64))
+        size = self.constant("size", np.array([int(np.prod(shape))], np.int64))
+        zeros = self.op(
             "ConstantOfShape", [size], "zeros", value=helper.make_tensor("value", TensorProto.FLOAT, [1], [0.0])
         )
-        places = self._op("Reshape", [where, flat], f"{where}:flat")
-        values = self._op("Reshape", [gradient, flat], f"{gradient}:flat")
-        spread = self._op("ScatterElements", [zeros, places, values], f"{gradient}:spread", axis=0)
-        self._op("Reshape", [spread, self._constant("shape", np.array(shape, np.int64))], "", node.output[0])
-
-    def _sorted_out(self, node: onnx.NodeProto, pool: onnx.NodeProto, shape: tuple[int, ...]) -> None:
-        stated = attributes(pool)
-        plain = not any(stated.get("pads", [])) and set(stated.get("dilations", [1])) == {1}
-        if len(shape) != 4 or not plain or list(stated["kernel_shape"]) != [2, 2] or list(stated["strides"]) != [2, 2]:
-            raise Error(f"the max-pool {pool.name!r}: without indices, windows of 2x2 side by side are accepted")
-        c, height, width = shape[1:]
-        h, w = height // 2, width // 2
-        if stated.get("ceil_mode") and (height % 2 or width % 2):
-            raise Error(f"the max-pool {pool.name!r}: without indices, even sizes are accepted with ceil_mode")
-        source = self._cropped(pool.input[0], shape, (2 * h, 2 * w))
-        planes = self._op("SpaceToDepth", [source], f"{source}:planes", blocksize=2)
-        parts = [fresh(f"{source}:part{k}", self._taken) for k in range(4)]
-        sizes = self._constant("channels", np.full(4, c, np.int64))
-        self._nodes.append(helper.make_node("Split", [planes, sizes], parts, axis=1))
-        gradient, highest = node.input[0], pool.output[0]
-        made, before = [], ""
-        for part in parts:
-            here = self._op("Equal", [part, highest], f"{part}:highest")
-            first = self._op("And", [here, before], f"{part}:first") if before else here
-            made.append(self._op("Where", [first, gradient, self._nothing()], f"{part}:gx"))
-            other = self._op("Not", [here], f"{part}:other")
-            before = self._op("And", [before, other], f"{part}:none") if before else other
-        joined = self._op("Concat", made, f"{source}:joined", axis=1)
-        uneven = (2 * h, 2 * w) != (height, width)
-        spread = self._op("DepthToSpace", [joined], f"{source}:spread", "" if uneven else node.output[0], blocksize=2)
-        if uneven:
-            pads = self._constant("pads", np.array([0, 0, 0, 0, 0, 0, height - 2 * h, width - 2 * w], np.int64))
-            self._op("Pad", [spread, pads], "", node.output[0])
-
-    def _cropped(self, name: str, shape: tuple[int, ...], size: tuple[int, int]) -> str:
-        if shape[2:] == size:
-            return name
-        starts, ends = (self._constant("crop", np.array(values, np.int64)) for values in ([0, 0], size))
-        return self._op(
-            "Slice", [name, starts, ends, self._constant("axes", np.array([2, 3], np.int64))], f"{name}:even"
-        )
-
-
-def _without_indices(node: onnx.NodeProto) -> onnx.NodeProto:
-    if node.op_type != "MaxPool" or len(node.output) == 1:
-        return node
-    return helper.make_node("MaxPool", list(node.input), [node.output[0]], node.name, **attributes(node))
+        places = self.op("Reshape", [where, flat], f"{where}:flat")
+        values = self.op("Reshape", [gradient, flat], f"{gradient}:flat")
+        spread = self.op("ScatterElements", [zeros, places, values], f"{gradient}:spread", axis=0)
+        self.op("Reshape", [spread, self.constant("shape", np.array(shape, np.int64))], "", node.output[0])
 
 
 def _sorted(nodes: Sequence[onnx.NodeProto], available: set[str]) -> list[onnx.NodeProto]:

@@ -63,14 +63,15 @@ def check(precision: str) -> str:
     return precision
 
 
-def narrowed(pair: Derivative, precision: str, ops: bool = False) -> Derivative:
-    """The pair in `precision`. `ops`: the provider has ours. Raises Error for fp16 where an op is not homogeneous."""
+def narrowed(pair: Derivative, precision: str, ops: bool = False, native: bool = False) -> Derivative:
+    """The pair in `precision`. `ops`: the provider has ours; `native`: it has all of ONNX's in bfloat16. Raises Error
+    for fp16 where an op is not homogeneous."""
     kind = PRECISIONS[check(precision)]
     if kind == TensorProto.FLOAT:
         return pair
     read = {value.name for value in pair.backward.graph.input}
-    forward = _Forward(pair.forward, kind, pair.taps, [tap for tap in pair.taps if tap in read], ops)
-    backward = _Backward(pair.backward, kind, pair.taps, ops)
+    forward = _Forward(pair.forward, kind, pair.taps, [tap for tap in pair.taps if tap in read], ops, native)
+    backward = _Backward(pair.backward, kind, pair.taps, ops, native)
     saved = tuple(forward.narrow.get(name, name) for name in pair.saved)
     more = tuple(forward.narrow[tap] for tap in pair.taps if tap in read and tap not in pair.saved)
     return replace(pair, forward=forward.model(), backward=backward.model(), saved=(*saved, *more))
@@ -80,14 +81,15 @@ def narrowed_forward(model: onnx.ModelProto, precision: str, ops: bool = False) 
     """A model that is run for its outputs alone."""
     kind = PRECISIONS[check(precision)]
     taps = [value.name for value in model.graph.output]
-    return model if kind == TensorProto.FLOAT else _Forward(model, kind, taps, [], ops).model()
+    return model if kind == TensorProto.FLOAT else _Forward(model, kind, taps, [], ops, False).model()
 
 
 class _Narrow:
     """Nodes with other names in places, float32 constants made narrow, Casts at the borders."""
 
-    def __init__(self, model: onnx.ModelProto, kind: int, ops: bool) -> None:
+    def __init__(self, model: onnx.ModelProto, kind: int, ops: bool, native: bool) -> None:
         self._model, self._kind = model, kind
+        self._lacking = kind == TensorProto.BFLOAT16 and not native
         self._ops = ops
         self._said: list[onnx.ValueInfoProto] = []  # of what our ops make, which ONNX cannot infer
         self._taken = names(model.graph)
@@ -152,7 +154,7 @@ class _Narrow:
         if node.op_type == "Cast" and stated["to"] == TensorProto.FLOAT:
             stated["to"] = self._kind
         outputs = [self.renamed.get(name, name) for name in node.output]
-        if self._kind == TensorProto.BFLOAT16 and node.op_type not in BF16:
+        if self._lacking and node.op_type not in BF16:
             if not self._in_other_words(node, inputs, outputs, stated):
                 self._between_casts(node, inputs, outputs, stated)
             return
@@ -256,8 +258,10 @@ def _info(value: onnx.ValueInfoProto, name: str, kind: int) -> onnx.ValueInfoPro
 class _Forward(_Narrow):
     """`also`: taps that backward reads, which get a narrow output beside. `narrow`: their names, and those of taps."""
 
-    def __init__(self, model: onnx.ModelProto, kind: int, taps: Sequence[str], also: Sequence[str], ops: bool) -> None:
-        super().__init__(model, kind, ops)
+    def __init__(
+        self, model: onnx.ModelProto, kind: int, taps: Sequence[str], also: Sequence[str], ops: bool, native: bool
+    ) -> None:
+        super().__init__(model, kind, ops, native)
         self._taps, self._also = list(taps), list(also)
         self._scale = SHRINK if kind == TensorProto.FLOAT16 else 1.0
         self.narrow = {tap: f"{tap}:narrow" for tap in taps}
@@ -341,8 +345,8 @@ class _Forward(_Narrow):
 
 
 class _Backward(_Narrow):
-    def __init__(self, model: onnx.ModelProto, kind: int, taps: Sequence[str], ops: bool) -> None:
-        super().__init__(model, kind, ops)
+    def __init__(self, model: onnx.ModelProto, kind: int, taps: Sequence[str], ops: bool, native: bool) -> None:
+        super().__init__(model, kind, ops, native)
         self._incoming = [f"gy:{tap}" for tap in taps]
         self._taps = set(taps)
 

@@ -1,11 +1,13 @@
 """Runs on a GPU, emulated: our kernels by the emulator, the network by ONNX Runtime's CPU on the same memory."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from kernels import emulated
+from onnx import TensorProto, helper
 from stylogram import _core, devices, painting, stylize
 from stylogram.devices import library, sessions, tensorrt
 from stylogram.devices.arrays import Queue
@@ -271,6 +273,65 @@ def test_libraries_that_are_missing_are_named_with_the_line_that_installs_them(m
     sessions._load.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        ([], "TensorRT 10 is not found (libnvinfer.so.10): "),
+        (["libnvinfer.so.11"], "TensorRT 10 is needed (libnvinfer.so.10), and libnvinfer.so.11 is installed: "),
+    ],
+)
+def test_tensorrt_that_is_missing_or_another_is_one_clear_line(monkeypatch, tmp_path, there, message):
+    for name in there:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(tensorrt.onnxruntime, "get_available_providers", lambda: [tensorrt.PROVIDER])
+    monkeypatch.setattr(tensorrt, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(tensorrt.ctypes, "CDLL", not_there)
+    tensorrt._load.cache_clear()
+    assert tensorrt.missing() == message + tensorrt.PIP
+    tensorrt._load.cache_clear()
+
+
+def not_there(name, mode):
+    raise OSError(name)
+
+
+@pytest.mark.parametrize(("version", "there"), [(100900, "10.9"), (101399, "10.13"), (101400, ""), (101502, "")])
+def test_a_tensorrt_older_than_the_provider_is_one_clear_line(monkeypatch, version, there):
+    library = SimpleNamespace(getInferLibVersion=lambda: version)
+    monkeypatch.setattr(tensorrt.onnxruntime, "get_available_providers", lambda: [tensorrt.PROVIDER])
+    monkeypatch.setattr(tensorrt.ctypes, "CDLL", lambda name, mode: library)
+    tensorrt._load.cache_clear()
+    said = f"TensorRT 10.14 or a later 10 is needed, and {there} is installed: {tensorrt.PIP}"
+    assert tensorrt.missing() == (said if there else "")
+    tensorrt._load.cache_clear()
+
+
+def test_tensorrt_gets_no_operator_that_works_on_float32_alone_around_a_narrow_network():
+    half, wide = TensorProto.FLOAT16, TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Sub", ["x", "x"], ["a"]),
+        helper.make_node("Cast", ["a"], ["b"], to=half),
+        helper.make_node("Mul", ["b", "b"], ["c"]),
+        helper.make_node("Cast", ["c"], ["d"], to=wide),
+        helper.make_node("Mul", ["d", "x"], ["y"]),
+    ]
+    given, made = (helper.make_tensor_value_info(name, wide, [1, 3, 4, 4]) for name in "xy")
+    model = helper.make_model(helper.make_graph(nodes, "net", [given], [made]))
+    assert tensorrt.around(model) == ("Cast", "Sub", "Add", "Div", "Identity")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrts_graphs_have_a_name_for_each_node(queue, precision):
+    network = nets.narrow()
+    taps = [network.layers.tensor(name) for name in ("conv1_1", "conv2_1")]
+    model, place = folded(network, taps), Place("tensorrt", queue, precision)
+    pair = sessions.derivative_for(model, taps, (1, 3, 32, 48), "gradient", place)
+    for graph in (pair.forward.graph, pair.backward.graph):
+        names = [node.name for node in graph.node]
+        assert all(names)
+        assert len(set(names)) == len(names)
+
+
 def test_narrow_numbers_need_a_gpu():
     with pytest.raises(Error, match="precision bf16: on the CPU fp32 is accepted"):
         devices.choose("cpu", "bf16")
@@ -287,7 +348,7 @@ def test_the_options_of_the_providers_are_what_the_run_needs(queue):
 def test_an_engine_is_kept_for_its_graph_precision_and_version(queue, monkeypatch, tmp_path):
     monkeypatch.setattr(tensorrt, "cache_directory", lambda: tmp_path)
     given = tensorrt.options(0, queue.handle, "bf16", b"graph")
-    assert given["trt_bf16_enable"] == "1"
+    assert (given["trt_bf16_enable"], given["trt_fp16_enable"]) == ("True", "False")
     assert given["trt_engine_cache_path"].startswith(str(tmp_path))
     keys = {tensorrt.key(b"graph", "bf16"), tensorrt.key(b"graph", "fp16"), tensorrt.key(b"other", "bf16")}
     assert len(keys) == 3

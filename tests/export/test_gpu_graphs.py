@@ -79,26 +79,72 @@ def test_the_portable_graph_has_the_same_gradient(size, pooling, way):
         assert (got == wanted).all()
 
 
-def test_windows_that_overlap_are_one_clear_line_without_indices():
+def pooled(size, relu=True, **stated):
+    """A network whose max-pool has these words, after a ReLU or not, and gradients for pictures of this size."""
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], kernel_shape=[1, 1]),
-        helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("MaxPool", ["b"], ["y"], "wide", kernel_shape=[3, 3], strides=[3, 3]),
+        helper.make_node("Relu" if relu else "Identity", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["y"], "wide", **stated),
     ]
     graph = helper.make_graph(
-        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9, 9])],
+        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, *size])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
-        [helper.make_tensor("w", TensorProto.FLOAT, [2, 3, 1, 1], [1, 2, 3, 4, 5, 6])],
+        [helper.make_tensor("w", TensorProto.FLOAT, [2, 3, 1, 1], [1, -2, 3, 4, 5, -6])],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    with pytest.raises(Error, match=r"max-pool 'wide:again'.*2x2 side by side"):
-        portable(differentiate(model, ["y"], (1, 3, 9, 9)), "planes")
+    return differentiate(model, ["y"], (2, 3, *size))
 
 
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize(
+    ("size", "stated"),
+    [
+        ((9, 12), {"kernel_shape": [3, 3], "strides": [3, 3]}),
+        ((9, 12), {"kernel_shape": [3, 3], "strides": [2, 2]}),
+        ((10, 13), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+        ((9, 12), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        ((9, 12), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]}),
+        ((9, 12), {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1]}),
+        ((11, 12), {"kernel_shape": [5, 4], "strides": [3, 3], "pads": [2, 1, 1, 2]}),
+        ((7, 9), {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+        ((6, 9), {"kernel_shape": [3, 2], "strides": [2, 2]}),
+    ],
+)
+def test_windows_of_any_overlap_need_no_indices(size, stated, relu):
+    """Whole numbers, so that no sum is rounded, and ties in every window."""
+    pair = pooled(size, relu, **stated)
+    other = portable(pair, "planes")
+    onnx.checker.check_model(other.backward, full_check=True)
+    assert not {"ScatterElements", "MaxUnpool"}.intersection(node.op_type for node in other.backward.graph.node)
+    rng = np.random.default_rng(0)
+    x = rng.integers(-1, 2, (2, 3, *size)).astype(np.float32)
+    made = run(pair.forward, {"x": x})
+    given = made | {"x": x, "gy:y": rng.integers(-9, 10, made["y"].shape).astype(np.float32)}
+    got, wanted = (
+        run(one.backward, {v.name: given[v.name] for v in one.backward.graph.input})["gx"] for one in (other, pair)
+    )
+    assert np.abs(wanted).max() > 0
+    assert (got == wanted).all()
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ({"kernel_shape": [2, 2], "strides": [3, 3]}, "one stride that is no larger than the window"),
+        ({"kernel_shape": [3, 3], "strides": [1, 2]}, r"accepted, got \[1, 2\] and \[3, 3\]"),
+        ({"kernel_shape": [2, 2], "strides": [2, 2], "dilations": [2, 2]}, "'wide:again'.*without dilations"),
+    ],
+)
+def test_windows_that_need_indices_are_one_clear_line_without(stated, message):
+    with pytest.raises(Error, match=message):
+        portable(pooled((9, 12), **stated), "planes")
+
+
+@pytest.mark.parametrize("way", ["ops", "planes"])
 @pytest.mark.parametrize("ops", [False, True])
-def test_float16_gives_nearly_the_same(ops):
+def test_float16_gives_nearly_the_same(ops, way):
     x = picture(32, 48, batch=2)
-    pair = portable(pair_of(x.shape))
+    pair = portable(pair_of(x.shape), way)
     narrow = narrowed(pair, "fp16", ops)
     used = Counter(node.op_type for model in (narrow.forward, narrow.backward) for node in model.graph.node)
     taps = len(TAPS)  # and the picture, and its gradient
@@ -193,6 +239,14 @@ def test_sums_and_parts_are_bfloat16_too():
             attribute.i = TensorProto.FLOAT if node.op_type == "Cast" else attribute.i
     x = np.random.default_rng(0).standard_normal((1, 6, 4, 5), np.float32)
     assert (run(made, {"x": x})["y"] == run(model, {"x": x})["y"]).all()
+
+
+def test_bfloat16_needs_no_casts_where_the_provider_has_it_all():
+    narrow = narrowed(portable(pair_of((1, 3, 32, 48)), "planes"), "bf16", native=True)
+    for model, casts in ((narrow.forward, 1 + len(TAPS)), (narrow.backward, len(TAPS) + 1)):
+        onnx.checker.check_model(model, full_check=True)
+        onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        assert sum(node.op_type == "Cast" for node in model.graph.node) == casts
 
 
 def test_features_of_a_hundred_thousand_fit_into_float16():

@@ -17,18 +17,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from gpu.recorded import CLOSED, FORBIDDEN, NOT_SCALED, SHAPE, filled, narrow_pass, taken, two_taps, uploaded
 from gpu.test_runs import CLOSE, losses
 from kernels import emulated
 from kernels.test_cuda_ops import CONVOLUTIONS, convolved
 from onnx import TensorProto, helper
 from stylogram import devices, stylize
 from stylogram.devices import sessions
-from stylogram.devices.arrays import DeviceArray, Queue, _Block
+from stylogram.devices.arrays import Queue
 from stylogram.devices.sessions import TRIED, DevicePass, Place, features_of, open_session
 from stylogram.errors import Error
 from stylogram.objective import Failed
 from stylogram.session import FeaturePass
-from stylogram_export.graph import dims, inferred
 from stylogram_export.network import folded
 from stylogram_export.precision import PRECISIONS
 from stylogram_export.prepare import prepare
@@ -38,15 +38,7 @@ from engine import nets
 pytestmark = pytest.mark.skipif(
     os.environ.get("STYLOGRAM_TEST_STANDIN") != "1", reason="scripts/standin.sh runs these, on the real provider"
 )
-SHAPE = (1, 3, 64, 96)
-#: What must not be done while a graph is captured.
-FORBIDDEN = ("malloc", "wait", "copy and wait", "copy from or to the host")
-
-
 TURNS = ("transpose", "Transpose", "cublas cublasSgeam")
-#: Networks with an operator that depends on its input's scale: fp16 is not for them.
-CLOSED = ("inception_v2", "shufflenet")  # made for one size
-NOT_SCALED = ("bvlc_alexnet", "densenet121", "inception_v1", "zfnet512")
 
 
 @pytest.fixture(scope="module")
@@ -54,20 +46,6 @@ def queue(pytestconfig) -> Queue:
     made = emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
     assert not sessions.missing()
     return made
-
-
-def taken() -> list[tuple[str, str, str, str]]:
-    """What was done since the last time: now or captured, what, in which stream, which kernel."""
-    library = ctypes.CDLL("libcudart.so.13")
-    library.standin_take.restype = ctypes.c_char_p
-    form = re.compile(r"(now|captured) (.*?) (0x[0-9a-f]+|\(nil\)) (.*)")
-    return [found.groups() for line in library.standin_take().decode().splitlines() if (found := form.fullmatch(line))]
-
-
-def narrow_pass(place: Place) -> DevicePass:
-    network = nets.narrow()
-    taps = [network.layers.tensor(name) for name in ("conv1_1", "conv2_1", "conv4_2", "conv5_1")]
-    return DevicePass(folded(network, taps), taps, SHAPE, place)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -140,10 +118,7 @@ def kind(what: str, stream: str, name: str) -> str:
 def test_every_operator_of_known_networks_is_the_providers(queue, monkeypatch, name, precision):
     monkeypatch.setattr(sessions._Bound, "run", lambda self: None)  # sessions are made, nothing is computed
     model = prepare(architectures.with_weights(architectures.light(name)))
-    types = inferred(model)
-    made = [node.output[0] for node in model.graph.node if node.op_type in ("Relu", "Concat", "Conv", "LRN")]
-    made = [tensor for tensor in made if len(dims(types[tensor]) or ()) == 4]
-    taps = [made[len(made) // 4], made[-1]]
+    taps = two_taps(model)
     place, side = Place("cuda", queue, precision), 224 if name in CLOSED else 80
     if precision == "fp16" and name in NOT_SCALED:
         with pytest.raises(Error, match="cannot be scaled to fit"):
@@ -165,10 +140,6 @@ def test_an_operator_that_it_lacks_is_named(queue):
 
 def test_a_whole_run_goes_through(queue, monkeypatch):
     """Nothing is said of the picture: the network's kernels do nothing here, and features are what memory holds."""
-
-    def filled(self, shape, kind=np.float32, size=0):
-        return self.upload(np.ones(shape, kind))
-
     monkeypatch.setattr(Queue, "empty", filled)
     monkeypatch.setattr(Queue, "upload", uploaded)
     seen = []
@@ -178,12 +149,6 @@ def test_a_whole_run_goes_through(queue, monkeypatch):
     assert seen == list(range(13))
     assert result.picture.shape == (32, 40, 3)
     assert any("emulator (cuda:0" in note for note in result.notes)
-
-
-def uploaded(self, values):
-    made = DeviceArray(self, values.shape, values.dtype, _Block(self.index, values.shape, values.itemsize))
-    made.upload(np.ascontiguousarray(values))
-    return made
 
 
 # Our ops, in the provider.

@@ -3,7 +3,7 @@
 The driver turns the same crank as on the CPU. But an iteration is only put into the queue, and every `AHEAD` of them
 the host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Our kernels are
 captured in three graphs: the losses on features, those on the picture with the record, and the step. With the two
-sessions, which ONNX Runtime captures itself, an iteration is five calls.
+sessions, each a graph too, an iteration is five calls.
 """
 
 import time

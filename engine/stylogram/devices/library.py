@@ -102,4 +102,5 @@ def explained(problem: Exception, doing: str) -> Failed:
             f"{doing}: the GPU's memory does not suffice: {needed}; a smaller --size, --history or --scales, a "
             "narrower --precision, or fewer pictures at once take less"
         )
-    return Failed(f"{doing}: the GPU failed: {text[:300]}")
+    said = text if len(text) <= 400 else f"{text[:240]} ... {text[-160:]}"  # the reason may be at either end
+    return Failed(f"{doing}: the GPU failed: {said}")

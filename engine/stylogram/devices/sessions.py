@@ -25,7 +25,7 @@ from ..errors import Error
 from ..objective import Failed
 from ..session import Array, Shape, output_shapes
 from . import tensorrt
-from .arrays import DeviceArray, Host, Queue
+from .arrays import DeviceArray, Graph, Host, Queue
 from .library import explained
 
 _log = logging.getLogger("stylogram")
@@ -55,8 +55,8 @@ class Place:
     """Where and how the graphs run.
 
     `kind`: "cuda" or "tensorrt"; "host" is ONNX Runtime's CPU on the memory of an emulated GPU, for tests. `graphs`:
-    ONNX Runtime replays each session as a CUDA graph, which fixed shapes and addresses allow. `layout`: one of LAYOUTS;
-    "": the first that cuDNN has convolutions for.
+    each session is replayed as a CUDA graph, which fixed shapes and addresses allow: ONNX Runtime's, with TensorRT
+    ours. `layout`: one of LAYOUTS; "": the first that cuDNN has convolutions for.
     """
 
     kind: str
@@ -89,6 +89,7 @@ def missing() -> str:
 def _load() -> str:
     """Load CUDA's and cuDNN's libraries, from pip's nvidia-* packages where they are installed. What ONNX Runtime
     cannot load it leaves out without an error, and says later that nothing runs on the GPU."""
+    onnxruntime.set_default_logger_severity(3)  # errors: it warns of nothing for every session, on the user's screen
     load = getattr(onnxruntime, "preload_dlls", None)
     if load is not None:
         with redirect_stdout(io.StringIO()):  # it prints what it does not find
@@ -115,14 +116,16 @@ def cuda_options(place: Place) -> dict[str, str]:
     }
 
 
-def providers(place: Place, model: bytes) -> list[Any]:
-    """The providers of a session of `model`, with their options."""
+def providers(place: Place, model: onnx.ModelProto, data: bytes) -> list[Any]:
+    """The providers of a session of `model`, whose bytes are `data`, with their options."""
     if place.kind == "host":
         return ["CPUExecutionProvider"]
     cuda = (CUDA, cuda_options(place))
     if place.kind == "cuda":
         return [cuda]
-    return [(tensorrt.PROVIDER, tensorrt.options(place.queue.index, place.queue.handle, place.precision, model)), cuda]
+    left = tensorrt.around(model) if place.precision in ("bf16", "fp16") else ()
+    given = tensorrt.options(place.queue.index, place.queue.handle, place.precision, data, left)
+    return [(tensorrt.PROVIDER, given), cuda]
 
 
 def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceSession:
@@ -136,14 +139,13 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     data = model.SerializeToString()
     if place.kind == "tensorrt" and not tensorrt.is_built(data, place.precision):
         _log.warning("TensorRT builds an engine for this network, size and precision: minutes, once")
-    chosen = providers(place, data)
+    chosen = providers(place, model, data)
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=chosen, enable_fallback=0)
+        session = _made(data, options, chosen, place)
     except Exception as problem:  # ONNX Runtime raises types of its own, which share no base
         text = " ".join(str(problem).split())
         if "default CPU EP" in text or "have not been partitioned" in text:
-            known = _on_cpu(data, given, chosen) if place.kind == "cuda" else ()
-            lacks = ", ".join(known) or f"operator ({text[:200]})"
+            lacks = ", ".join(_on_cpu(data, given, chosen)) or f"operator ({text[:200]})"
             raise Error(
                 f"device {place.kind}: ONNX Runtime's provider has no {lacks} in {place.precision}, of which this "
                 "network has some; another --precision or --device cpu may do"
@@ -155,6 +157,18 @@ def open_session(model: onnx.ModelProto, place: Place) -> onnxruntime.InferenceS
     session._model_bytes = None  # one more copy of the weights
     session._given = given  # which ONNX Runtime does not keep
     return session
+
+
+def _made(data: bytes, options: Any, chosen: Sequence[Any], place: Place) -> onnxruntime.InferenceSession:
+    if place.kind != "tensorrt":
+        return onnxruntime.InferenceSession(data, options, providers=chosen, enable_fallback=0)
+    with tensorrt.building(place.precision):
+        try:
+            return onnxruntime.InferenceSession(data, options, providers=chosen, enable_fallback=0)
+        except Exception as problem:
+            if not tensorrt.forgotten(problem, data, place.precision):
+                raise
+        return onnxruntime.InferenceSession(data, options, providers=chosen, enable_fallback=0)
 
 
 def _options(given: Mapping[str, tuple[Host, int]]) -> onnxruntime.SessionOptions:
@@ -213,19 +227,50 @@ class _Bound:
             for value in values:
                 array, kind = arrays[value.name]
                 bind(value.name, place.memory, place.queue.index, kind, array.shape, array.address)
+        self._graph: Graph | None = None
+        self._captures = place.graphs and place.kind == "tensorrt"
 
     def run(self) -> None:
+        if self._graph is not None:
+            self._graph.run()
+            return
         try:
             self._session.run_with_iobinding(self._binding, self._options)
         except Exception as problem:  # its own types again
             raise explained(problem, f"device {self._place.kind}, running the network") from problem
+        if self._captures:  # after a run as it is, which is when TensorRT makes ready
+            self._captures = False
+            self._capture()
+
+    def _capture(self) -> None:
+        made: list[Graph] = []
+        try:
+            with self._place.queue.capture(made):
+                self._session.run_with_iobinding(self._binding, self._options)
+        except Exception as problem:
+            _log.warning("runs without a CUDA graph, which is slower: %s", explained(problem, "capturing the network"))
+        else:
+            self._graph = made[0]
 
 
 def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, relu: str, place: Place) -> Derivative:
     """The pair of graphs in what the GPU's providers run, and in the precision."""
-    pair = portable(differentiate(model, list(taps), shape, relu), "planes" if place.kind == "tensorrt" else "ops")
-    pair = narrowed(pair, place.precision, place.kind != "tensorrt")
+    pair = differentiate(model, list(taps), shape, relu)
+    if place.kind == "tensorrt":
+        pair = narrowed(portable(pair, "planes"), place.precision, ops=True, native=True)
+        return replace(pair, forward=_named(pair.forward), backward=_named(pair.backward))
+    pair = narrowed(portable(pair), place.precision, ops=True)
     return pair if place.layout == "first" else channels_last(pair, convs=place.layout == "ours")
+
+
+def _named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Each node with a name of its own. For ONNX Runtime's TensorRT provider nodes of one name, or of none, are one:
+    what comes before an engine and what comes behind it would be a cycle, and TensorRT would get nothing."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for node in made.graph.node:
+        node.name = node.output[0]
+    return made
 
 
 class DevicePass:
@@ -323,13 +368,15 @@ class _Downloads(Mapping[str, Array]):
 
 
 def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, DeviceArray]:
-    """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets."""
+    """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets. An engine of TensorRT's
+    for one run would cost minutes: ONNX Runtime's CUDA has it."""
     with beside.current() as constants:
-        part, ops = specialise(cut(constants.thinned(model), list(taps)), picture.shape), place.kind != "tensorrt"
-        part = narrowed_forward(portable_forward(part) if ops else part, place.precision, ops)
+        part = portable_forward(specialise(cut(constants.thinned(model), list(taps)), picture.shape))
+        part = narrowed_forward(part, place.precision, ops=True)
         arrays = outputs(part, place.queue)
         source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
-        once = replace(place, graphs=False, layout="first")
+        kind = "cuda" if place.kind == "tensorrt" else place.kind
+        once = replace(place, kind=kind, graphs=False, layout="first")
         bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
     return {tap: arrays[tap][0] for tap in taps}

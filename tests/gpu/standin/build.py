@@ -1,9 +1,10 @@
-"""Libraries in place of CUDA's and cuDNN's, for an onnxruntime-gpu on a machine without a GPU.
+"""Libraries in place of CUDA's, cuDNN's and TensorRT's, for an onnxruntime-gpu on a machine without a GPU.
 
     python tests/gpu/standin/build.py FOLDER      # FOLDER/ort: onnxruntime-gpu, FOLDER/lib: the libraries
 
-`cudart.cpp` and `cudnn.cpp` are what they do; every other function that ONNX Runtime's providers ask for succeeds and
-does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC and nm.
+`cudart.cpp`, `cudnn.cpp`, `nvinfer.cpp` and `onnxparser.cpp` are what they do; every other function that ONNX Runtime's
+providers ask for succeeds and does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC
+and nm.
 """
 
 import re
@@ -22,6 +23,9 @@ LIBRARIES = {
     "libcurand.so.10": (r"curand\w+", None),
     "libcuda.so.1": (r"cu[A-Z]\w+", None),
     "libcudnn.so.9": (r"cudnn\w+", HERE / "cudnn.cpp"),
+    "libnvinfer.so.10": (r"createInfer\w+", HERE / "nvinfer.cpp"),
+    "libnvinfer_plugin.so.10": (r"initLibNvInferPlugins", None),
+    "libnvonnxparser.so.10": (r"createNvOnnx\w+", HERE / "onnxparser.cpp"),
 }
 
 
@@ -54,11 +58,12 @@ def fetch(folder: Path) -> None:
 
 
 def asked(ort: Path) -> set[str]:
-    """The functions that the CUDA provider asks for: as symbols, and of cuDNN, which it opens itself, as names."""
-    provider = ort / "onnxruntime/capi/libonnxruntime_providers_cuda.so"
-    listed = subprocess.run(["nm", "-D", "--undefined-only", provider], capture_output=True, text=True, check=True)
-    names = {line.split()[-1].partition("@")[0] for line in listed.stdout.splitlines()}
-    return names | {name.decode() for name in re.findall(rb"\0(cudnn[A-Z]\w+)(?=\0)", provider.read_bytes())}
+    """The functions that the providers ask for: as symbols, and of cuDNN, which one opens itself, as names."""
+    cuda, tensorrt = (ort / f"onnxruntime/capi/libonnxruntime_providers_{name}.so" for name in ("cuda", "tensorrt"))
+    nm = ["nm", "-D", "--undefined-only", "--format=posix", cuda, tensorrt]
+    listed = subprocess.run(nm, capture_output=True, text=True, check=True)
+    names = {line.split()[0].partition("@")[0] for line in listed.stdout.splitlines() if line}
+    return names | {name.decode() for name in re.findall(rb"\0(cudnn[A-Z]\w+)(?=\0)", cuda.read_bytes())}
 
 
 def build(name: str, functions: set[str], source: Path | None, folder: Path, include: Path) -> None:
