@@ -93,7 +93,7 @@ sanitize() {
   local files=(tests/kernels/test_cuda.py)
   if [[ $network == yes ]]; then
     files+=(tests/kernels/test_cuda_ops.py)
-    chosen+=" or pools_are and shape1 and kernel2 or a_bias and shape1 or a_relu and 4099 or casts_are and shape2 or the_peak"
+    chosen+=" or (pools_are or averages_are) and shape1 and kernel2 or a_bias and shape1 or a_relu and 4099 or casts_are and shape2 or the_peak"
   fi
   STYLOGRAM_TEST_SMALL=1 compute-sanitizer --tool "$tool" --error-exitcode 9 --target-processes all \
     "$python" -m pytest -q -W default -x "${files[@]}" -k "$chosen"
@@ -111,7 +111,7 @@ if ! step build 240 build; then
   table
   exit 1
 fi
-export PYTHONPATH=$work/site:$root/tests STYLOGRAM_TEST_CUDA=gpu STYLOGRAM_SHARED=${STYLOGRAM_SHARED:-$root/shared}
+export PYTHONPATH=$work/site:$root/tests STYLOGRAM_TEST_CUDA=gpu STYLOGRAM_SHARED=${STYLOGRAM_SHARED:-$root/.gpu/shared}
 network=no
 if [[ -f .gpu/ort-gpu.tar.xz ]]; then
   if step onnxruntime 60 unpack; then
@@ -124,7 +124,7 @@ fi
 
 step kernels 150 pytest tests/kernels/test_cuda.py
 if [[ $network == yes ]]; then
-  step ops 60 pytest tests/kernels/test_cuda_ops.py
+  step ops 75 pytest tests/kernels/test_cuda_ops.py
   step runs 120 pytest tests/gpu
   step bench 170 "$python" -m stylogram_bench.gpu --seconds 150 -o bench/results
   [[ -f $log.bench ]] && sed -n '/^ours/,$p' "$log.bench"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # gpu_pack.sh PACK_ORT_GPU.py [PYTHON [SM]]: on a machine with a package index, put into .gpu/ what scripts/gpu_check.sh
-# needs on a GPU machine without one: a small onnxruntime-gpu, and the wheels that an image with PyTorch lacks.
+# needs on a GPU machine without one: a small onnxruntime-gpu, the wheels that an image with PyTorch lacks, and of
+# STYLOGRAM_SHARED (../shared), where it is, two pictures.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,4 +19,9 @@ for name in pydantic platformdirs; do
     --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
     -c constraints.txt -d .gpu/wheels "$name"
 done
+pictures=${STYLOGRAM_SHARED:-../shared}/data/pictures
+if [[ -d $pictures ]]; then
+  mkdir -p .gpu/shared/data/pictures
+  cp "$pictures"/{tubingen,starry_night}.jpg .gpu/shared/data/pictures
+fi
 ls -l .gpu .gpu/wheels
