@@ -25,6 +25,8 @@ ALONE = 0.8  # of the memory that is free, for one picture by itself
 LEAST = 64  # pixels: the least side of a tile's core that is worth its surroundings
 OWN = 8  # vectors: the picture, its gradient and its best, the content read and resized, the start, a preview's copies
 MOST = 16  # pictures in a batch by itself: more are no faster, and a killed batch loses more
+#: What is said, in small letters, where memory could not be had.
+OUT_OF_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory", "memory does not suffice")
 
 
 def available() -> float:
@@ -121,8 +123,9 @@ def fitting(bytes_each: int, free: float) -> int:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether it says that memory could not be had: Python's, the kernels', or ONNX Runtime's, in whatever type."""
+    """Whether it says that memory could not be had: Python's, the kernels', ONNX Runtime's or a GPU's, in whatever
+    type."""
     if isinstance(error, MemoryError):
         return True
     said = str(error).lower()
-    return any(words in said for words in ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory"))
+    return any(words in said for words in OUT_OF_MEMORY)

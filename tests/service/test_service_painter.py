@@ -3,7 +3,7 @@
 import pytest
 from service.serving import CONTENT, STYLE, networks
 from stylogram import devices
-from stylogram.devices.sessions import Place
+from stylogram.devices.sessions import DevicePass, Place
 from stylogram.result import Result
 from stylogram.service import painter as painting
 from stylogram.service import worker
@@ -168,12 +168,21 @@ def gpu(pytestconfig, monkeypatch):
     return asked
 
 
-def test_stylize_is_painted_on_a_gpu_and_other_tasks_are_not(tmp_path, gpu):
-    heard = Heard(tmp_path, device="cuda:1")
+def test_stylize_is_painted_on_a_gpu_and_other_tasks_are_not(tmp_path, gpu, monkeypatch):
+    heard, together, real = Heard(tmp_path, device="cuda:1"), [], DevicePass.__init__
+
+    def noted(self, model, taps, shape, place, relu="gradient"):
+        together.append(shape[0])
+        real(self, model, taps, shape, place, relu)
+
+    monkeypatch.setattr(DevicePass, "__init__", noted)
+    alike = [heard.task(name) for name in ("a", "b")]
     tiled, long = heard.task("tiled", tile=64), heard.task("long", iterations=FOREVER)
     heard.then["long"] = lambda: heard.cancel("long")
-    assert heard.run(heard.task("a"), tiled, long) == {"a": "done", "tiled": "done", "long": "cancelled"}
-    assert gpu == [("cuda", 1, "fp32"), ("cuda", 1, "fp32")]
+    states = {"a": "done", "b": "done", "tiled": "done", "long": "cancelled"}
+    assert heard.run(*alike, tiled, long) == states
+    assert gpu == [("cuda", 1, "fp32")]  # found once, for all
+    assert sorted(together) == [1, 2]
     assert "emulated" in heard.ended("a")["notes"]
     assert "emulated" not in heard.ended("tiled")["notes"]
     assert heard.ended("long")["size"] == (24, 32)
@@ -181,7 +190,8 @@ def test_stylize_is_painted_on_a_gpu_and_other_tasks_are_not(tmp_path, gpu):
     texture = heard.task("texture", "texture", ())
     texture.pictures["source"] = [str(tmp_path / "style")]
     assert heard.run(texture) == {"texture": "done"}
-    assert len(gpu) == 2
+    assert len(gpu) == 1
+    assert len(together) == 2
 
 
 def test_a_job_goes_on_from_its_checkpoint_on_a_gpu(tmp_path, gpu):

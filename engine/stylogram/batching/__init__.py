@@ -33,7 +33,7 @@ Jobs = str | Path | Sequence[Mapping[str, Any]]
 class Summary:
     """`done` pictures were made and `kept` were there from before; `failures` are jobs and why.
 
-    `results`: the file of lines, a URL if the pictures went to one.
+    `results`: the file of lines, a URL if the pictures went to one. `notes`: on which device it ran, and why.
     """
 
     done: int
@@ -41,6 +41,7 @@ class Summary:
     failures: tuple[tuple[str, str], ...]
     seconds: float
     results: str | Path
+    notes: tuple[str, ...] = ()
 
 
 def batch(
@@ -74,7 +75,7 @@ def batch(
         raise Error(f"callback: a function of one Progress is accepted, got {callback!r}")
     together, workers = _together(batch), _workers(workers, ray)
     free = memory.available()
-    shared = Shared(memory.SHARE * free)
+    shared = Shared(memory.SHARE * free, here=ray is None)
     defaults = checked(Options, options)
     if "network" in options:
         shared.check(defaults)
@@ -91,7 +92,8 @@ def batch(
             Runner(to_make, shared, together, free, tally, writer).run()
         else:
             Cluster(cluster, workers, to_make, shared, together, tally, writer).run()
-        return Summary(tally.done, tally.kept, tuple(tally.failures), tally.seconds, ledger.outputs.results)
+        results = ledger.outputs.results
+        return Summary(tally.done, tally.kept, tuple(tally.failures), tally.seconds, results, shared.notes())
 
 
 def _together(given: int | str) -> int | None:

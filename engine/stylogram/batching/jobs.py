@@ -107,10 +107,6 @@ class Reader:
     def _made(self, values: dict[str, Any]) -> tuple[Options, str]:
         given = {**values, **{name: self._resolved(name, values[name]) for name in _PATHS if name in values}}
         options = checked(Options, {**self._defaults, **given})
-        if options.device != "cpu":
-            raise Error(f"device: batches run on the cpu; got {options.device}")
-        if options.precision != "fp32":
-            raise Error(f"precision: batches run on the cpu, in fp32; got {options.precision}")
         self._check(options)
         told = {**self._defaults, **values}
         told.pop("threads", None)  # changes nothing about the picture

@@ -40,6 +40,11 @@ class Memo(Generic[T]):
                 self._making.pop(key, None)
             return value
 
+    def values(self) -> list[T]:
+        """All that there are, those that were asked for longest ago first."""
+        with self._lock:
+            return [value for value, _ in self._values.values()]
+
     def clear(self) -> None:
         """Let go of everything."""
         with self._lock:

@@ -1,7 +1,8 @@
 """The runner: reads ahead, groups jobs of one kind, paints each group, hands the pictures on.
 
 A group of N is painted by as many threads as there are processors, at most N, each with a part of it and sessions of
-its own: convolutions of one picture do not keep several processors as busy as several pictures do.
+its own: convolutions of one picture do not keep several processors as busy as several pictures do. On a GPU it is
+painted as a whole, by one.
 """
 
 import threading
@@ -16,7 +17,7 @@ from .. import driver, memory
 from ..errors import Error
 from ..folder import ahead
 from ..painting import Subject
-from ..session import available_threads, give_back, kernel_threads
+from ..session import available_threads, kernel_threads
 from .jobs import Job
 from .progress import Tally
 from .shared import Group, Shared
@@ -108,7 +109,8 @@ class Runner:
     def _name(self, ready: _Ready) -> Hashable:
         assert ready.subject is not None
         options, recipe = ready.job.options, ready.subject.recipe
-        return self._shared.network_key(options, recipe.pooling), options.threads, ready.subject.kind()
+        where = options.threads, options.device, options.precision
+        return self._shared.network_key(options, recipe.pooling), *where, ready.subject.kind()
 
     def _kind(self, name: Hashable, subject: Subject) -> _Kind:
         margin = 2 * subject.recipe.margin
@@ -116,7 +118,8 @@ class Runner:
         size = (height + margin, width + margin)
         each = memory.bytes_a_picture(self._shared.model(subject), subject.taps.tensors, size, subject.recipe)
         alone = subject.options.tile is not None  # a picture in tiles has no others beside it
-        limit = 1 if alone else self._batch or memory.fitting(each, self._free)
+        room = self._shared.room(subject.options, self._free)
+        limit = 1 if alone else self._batch or memory.fitting(each, room)
         return _Kind(name, min(limit, self._shared.limits.get(name, limit)), each)
 
     def _paint_fullest(self) -> None:
@@ -136,7 +139,7 @@ class Runner:
     def _painted(self, kind: _Kind, group: list[_Ready]) -> list[list[_Ready]]:
         """Paint a group in parts, at once; gives the groups in which jobs have to be tried again."""
         processors = min(group[0].job.options.threads or available_threads(), available_threads())
-        count = min(processors, len(group))
+        count = 1 if self._shared.on_gpu(group[0].job.options) else min(processors, len(group))
         parts = [group[at::count] for at in range(count)]
         started = time.perf_counter()
         futures = [
@@ -165,8 +168,7 @@ class Runner:
     def _halve(self, kind: _Kind, tried: int) -> None:
         """There was not enough memory for `tried` jobs: from now on half as many of their kind go at once."""
         kind.limit = self._shared.limits[kind.name] = min(kind.limit, tried // 2)
-        self._shared.passes.clear()
-        give_back()
+        self._shared.forget_passes()
 
     def _join(self, futures: Sequence[Future[list[Ended]]]) -> None:
         try:

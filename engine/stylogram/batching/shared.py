@@ -1,7 +1,7 @@
 """What batches of one run share: networks, graphs, sessions, decoded styles and their targets. Each is made once."""
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,12 @@ import numpy as np
 import onnx
 from stylogram_export.network import Network
 
-from .. import losses, pictures, remote, zoo
+from .. import _core, devices, losses, pictures, remote, zoo
+from ..devices import library
+from ..devices import sessions as gpu
+from ..errors import Error
 from ..painting import Painting, Picture, StylePicture, Subject, Targets, chosen
-from ..session import Array, Extractor, Shape, features_of
+from ..session import Array, Extractor, Shape, features_of, give_back
 from ..stages import StagedPass
 from ..tasks.stylize import Options
 from .memo import Memo
@@ -21,6 +24,7 @@ MIB = 2**20
 STYLES = 256 * MIB  # decoded styles
 TARGETS = 256 * MIB  # of VGG-19 a style has 2.4 MB of Gram matrices
 NETWORKS = 3
+GPU_PASSES = 4  # as many scales as most recipes have; the memory that they take is the GPU's
 
 
 class _Remembered(StylePicture):
@@ -40,10 +44,15 @@ class _Remembered(StylePicture):
 
 
 class Shared:
-    """`room`: bytes that sessions may take which no batch uses at present."""
+    """`room`: bytes that sessions may take which no batch uses at present. `here`: whether jobs run in this process,
+    on its devices.
+    """
 
-    def __init__(self, room: float) -> None:
+    def __init__(self, room: float, here: bool = True) -> None:
         self.passes: Memo[StagedPass] = Memo(room)
+        self.gpu_passes: Memo[gpu.DevicePass] = Memo(GPU_PASSES)
+        self._here = here
+        self._devices: Memo[devices.Choice] = Memo(len(devices.DEVICES) * len(devices.PRECISIONS))
         self.targets: Memo[Targets] = Memo(TARGETS, _weight)
         self._styles: Memo[_Remembered] = Memo(STYLES, _Remembered.nbytes)
         self._networks: Memo[Network] = Memo(NETWORKS)
@@ -67,8 +76,43 @@ class Shared:
         key = self.network_key(subject.options, pooling), unit
         return self._models.get(key, lambda: subject.taps.model(self.network(subject.options, pooling), unit))
 
+    def device(self, options: Options) -> devices.Choice:
+        """What these options run on. Raises Error for what is not there."""
+        tiled = options.tile is not None
+        name = "cpu" if tiled and options.device == "auto" else options.device
+        make = partial(devices.choose, name, options.precision)
+        chosen = self._devices.get((name, options.precision), make)
+        if tiled and chosen.place is not None:
+            raise Error(f"tile: on a GPU the picture is taken as a whole, got --device {name}; accepted: cpu")
+        return chosen
+
+    def said(self, options: Options) -> list[str]:
+        """What is to be said of the device of these options."""
+        note = self.device(options).note
+        return [note] if note else []
+
+    def on_gpu(self, options: Options) -> bool:
+        return self.device(options).place is not None
+
+    def room(self, options: Options, free: float) -> float:
+        """Bytes for the pictures of these options, where the machine has `free` ones: those, or a GPU's own."""
+        place = self.device(options).place
+        return free if place is None else library.gpu(place.queue.index).free
+
+    def forget_passes(self) -> None:
+        """Let go of all sessions: memory has run out."""
+        self.passes.clear()
+        self.gpu_passes.clear()
+        give_back()
+
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the devices that were asked for."""
+        return tuple(chosen.note for chosen in self._devices.values() if chosen.note)
+
     def check(self, options: Options) -> None:
-        """Raises Error if the network, the layers or the loss of these options are not there."""
+        """Raises Error if the device, the network, the layers or the loss of these options are not there."""
+        if self._here:
+            self.device(options)
         recipe = options.recipe()
         layers = [None if own is None else tuple(own.items()) for own in (options.content_layers, options.style_layers)]
         weights = (recipe.content_weight > 0, recipe.style_weight > 0)
@@ -99,8 +143,8 @@ def _weight(targets: Targets) -> float:
 class Group(Painting):
     """Subjects of one network and kind, painted together with what is shared.
 
-    `slot` tells groups apart that run at the same time: each has sessions of its own, on `threads` processors.
-    `each` are the bytes that a picture takes.
+    `slot` tells groups apart that run at the same time: each has sessions of its own, on `threads` processors; on a GPU
+    one runs at a time. `each` are the bytes that a picture takes. It is for the thread that makes it.
     """
 
     def __init__(self, subjects: Sequence[Subject], shared: Shared, slot: int, threads: int, each: int) -> None:
@@ -111,12 +155,19 @@ class Group(Painting):
         self._network = shared.network_key(first.options, first.recipe.pooling), first.recipe.pixel_range
         self._tensors, self._convolution = first.taps.tensors, first.options.convolution
         self._style_tensors = [tensor for _, tensor, _ in first.taps.style]
+        self._place = shared.device(first.options).place
+        self._where = (first.options.device, first.options.precision) if self._place is not None else None
+        if self._place is not None:
+            _core.cuda_use(self._place.queue.index)
 
     @property
     def graph(self) -> onnx.ModelProto:
         return self._model
 
-    def feature_pass(self, index: int, shape: Shape) -> StagedPass:
+    def feature_pass(self, index: int, shape: Shape) -> StagedPass | gpu.DevicePass:
+        if self._place is not None:
+            on_gpu = partial(gpu.DevicePass, self._model, self._tensors, shape, self._place)
+            return self._shared.gpu_passes.get((self._network, tuple(self._tensors), shape, self._where), on_gpu)
         key = self._network, tuple(self._tensors), shape, self._threads, self._slot, self._convolution
         largest = max(height * width for height, width in self.sizes)
         weight = shape[0] * self._each * (self.sizes[index][0] * self.sizes[index][1]) / largest
@@ -124,7 +175,10 @@ class Group(Painting):
         make = partial(StagedPass, self._model, self._tensors, shape, **options)
         return self._shared.passes.get(key, make, weight)
 
-    def features(self, picture: Array) -> dict[str, Array]:
+    def features(self, picture: Array) -> Mapping[str, Any]:
+        if self._place is not None:
+            found = gpu.features_of(self._model, self._style_tensors, picture, self._place)
+            return gpu.wanted(found, self.recipe.style_loss)
         return features_of(self._model, self._style_tensors, picture, self._threads, self._convolution)
 
     def extractor(self, shape: Shape) -> Extractor:
@@ -139,7 +193,7 @@ class Group(Painting):
             return make()
         size = style.batches[index].shape[2:]
         loss = subject.recipe.style_loss
-        key = self._network, tuple(self._style_tensors), style.key, size, loss, masks, subject.computing
+        key = self._network, tuple(self._style_tensors), style.key, size, loss, masks, self._where or subject.computing
         return self._shared.targets.get(key, make)
 
 

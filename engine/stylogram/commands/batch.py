@@ -31,6 +31,8 @@ def _call(quiet: bool, output: str, **given: Any) -> int:
     kept = f", {made.kept} were there" if made.kept else ""
     failed = f", {len(made.failures)} failed" if made.failures else ""
     pace = f", {3600 * made.done / made.seconds:.0f} an hour" if made.done else ""
+    for note in made.notes:
+        screen.console.print(note, markup=False)
     screen.console.print(f"{output}: {made.done} pictures made{kept}{failed}{pace}", markup=False)
     return FAILED if made.failures else 0
 

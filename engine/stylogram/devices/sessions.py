@@ -20,7 +20,7 @@ from stylogram_export.graph import cut
 from stylogram_export.precision import narrowed, narrowed_forward
 from stylogram_export.specialise import specialise
 
-from .. import _core
+from .. import _core, losses
 from ..errors import Error
 from ..objective import Failed
 from ..session import Array, Shape, output_shapes
@@ -380,3 +380,9 @@ def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, pla
         bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
     return {tap: arrays[tap][0] for tap in taps}
+
+
+def wanted(features: Mapping[str, DeviceArray], loss: str) -> Mapping[str, Any]:
+    """Features as a style loss takes them for its targets: on the GPU, or a copy on the host."""
+    there = hasattr(losses.load("style", loss).Term, "to")
+    return features if there else {tensor: values.download() for tensor, values in features.items()}

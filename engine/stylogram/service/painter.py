@@ -175,7 +175,7 @@ class Painter:
         self._runs = {run.task.id: run for run in runs}
         for run in runs:
             run.begin()  # who was cancelled until now; of others _cancel() hears
-        if group[0].task == TOGETHER and self._device == "cpu":
+        if group[0].task == TOGETHER:
             self._all(runs)
         else:
             for run in runs:
@@ -199,10 +199,12 @@ class Painter:
 
     def _subject(self, task: Task) -> Subject:
         options = checked(Options, _given(task))
+        if options.tile is None:  # what a GPU has
+            options = options.model_copy(update={"device": self._device})
         return self._shared.subject(task.pictures["content"][0], task.pictures["style"], options)
 
     def _together(self, runs: list[tuple[Run, Subject]]) -> None:
-        """Jobs of one kind: as many at a time as fit, in as many parts as there are processors."""
+        """Jobs of one kind: as many at a time as fit, in as many parts as there are processors; on a GPU in one."""
         try:
             limit, each = self._limit(runs[0][1])
         except Exception as problem:
@@ -211,7 +213,8 @@ class Painter:
             return
         while runs:
             now, runs = runs[:limit], runs[limit:]
-            parts = [now[at :: self._threads] for at in range(min(self._threads, len(now)))]
+            count = 1 if self._shared.on_gpu(now[0][1].options) else min(self._threads, len(now))
+            parts = [now[at::count] for at in range(count)]
             threads = self._threads // len(parts)
             painted = [self._pool.submit(self._part, part, slot, threads, each) for slot, part in enumerate(parts)]
             again = [one for future in painted for one in future.result()]
@@ -227,7 +230,7 @@ class Painter:
         height, width = subject.sizes[-1]
         size = (height + margin, width + margin)
         each = memory.bytes_a_picture(self._shared.model(subject), subject.taps.tensors, size, subject.recipe)
-        free = self._free()
+        free = self._shared.room(subject.options, self._free())
         if subject.options.tile is not None:
             return 1, each
         if each > free:
@@ -251,8 +254,7 @@ class Painter:
             return []
         except Exception as problem:
             if memory.ran_out(problem):
-                self._shared.passes.clear()
-                give_back()
+                self._shared.forget_passes()
             if len(part) > 1:
                 return [(run, subject) for run, subject in part if run.begin()]
             part[0][0].fail(problem)
@@ -263,11 +265,11 @@ class Painter:
             if at in made.failed:
                 run.end("failed", error=made.failed[at])
             else:
-                run.end("done", subject.result(made.pictures[at], []))
+                run.end("done", subject.result(made.pictures[at], [], self._shared.said(subject.options)))
         return []
 
     def _one(self, run: Run) -> None:
-        """A job of any other task, or any on a GPU."""
+        """A job of any other task, which is for the CPU."""
         task = run.task
         if not run.begin():
             return
@@ -283,8 +285,6 @@ class Painter:
                 task.pictures[name] if many else task.pictures[name][0] for name, many in module.ARGUMENTS.items()
             ]
             options = {**_given(task), "threads": self._threads}
-            if task.task == TOGETHER and options.get("tile") is None:  # what a GPU has; the others are for the CPU
-                options["device"] = self._device
             if inputs:
                 run.before(pictures.read(inputs[0]).rgb)
             result: Result = getattr(module, task.task)(*inputs, callback=look, **options)

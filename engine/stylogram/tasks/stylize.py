@@ -216,8 +216,7 @@ class Stylization(Painting):
             else:
                 with self._constants:
                     found = gpu.features_of(self.model[0], self._style_tensors, picture, self.place)
-            there = hasattr(losses.load("style", self.recipe.style_loss).Term, "to")
-            return found if there else {tensor: values.download() for tensor, values in found.items()}
+            return gpu.wanted(found, self.recipe.style_loss)
         return features_of(self.model[0], self._style_tensors, picture, **self._computing)
 
     def extractor(self, shape: Shape) -> Extractor:
