@@ -6,6 +6,7 @@ preprocessing needs nothing else: so whole passes, and whole runs, are held agai
 """
 
 import ctypes
+import json
 import os
 import re
 from collections import Counter
@@ -22,14 +23,15 @@ from gpu.test_runs import CLOSE, losses
 from kernels import emulated
 from kernels.test_cuda_ops import CONVOLUTIONS, convolved
 from onnx import TensorProto, helper
-from stylogram import devices, stylize
+from stylogram import devices, pictures, stylize
+from stylogram.batching import batch
 from stylogram.devices import sessions
 from stylogram.devices.arrays import Queue
 from stylogram.devices.sessions import TRIED, DevicePass, Place, features_of, open_session
 from stylogram.errors import Error
 from stylogram.objective import Failed
 from stylogram.session import FeaturePass
-from stylogram_export.network import folded
+from stylogram_export.network import folded, save
 from stylogram_export.precision import PRECISIONS
 from stylogram_export.prepare import prepare
 
@@ -333,3 +335,38 @@ def test_a_run_is_the_cpus(queue, computing, monkeypatch, precision):
     assert ours[:same] == pytest.approx(cpu[:same], rel=CLOSE[precision][0])
     assert ours[-1] < 0.5 * ours[0]
     assert ours[-1] == pytest.approx(cpu[-1], rel=0.05)
+
+
+def written(folder, monkeypatch, count):
+    """Rows of contents of one shape in two styles, and the options of them all."""
+    monkeypatch.chdir(folder)
+    save(unprepared(), folder / "net.onnx")
+    for number in range(count):
+        pictures.write(folder / f"c{number}.png", nets.blocks(16, 24, number))
+        pictures.write(folder / f"s{number}.png", nets.blocks(20, 16, 10 + number))
+    rows = [{"content": f"c{k}.png", "style": f"s{k % 2}.png", "output": f"{k}.png"} for k in range(count)]
+    return rows, {"network": "net.onnx", "size": 24, "scales": 1, "iterations": 6, "content_weight": 1.0}
+
+
+def test_a_batch_is_the_cpus(queue, computing, monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "Place", partial(Place, graphs=False))
+    rows, given = written(tmp_path, monkeypatch, 2)
+    found = {}
+    for where in ({"device": "cuda", "precision": "fp16"}, {"device": "cpu"}):
+        assert batch(rows, output=where["device"], **given, **where).done == 2
+        lines = (tmp_path / where["device"] / "results.jsonl").read_text().splitlines()
+        found[where["device"]] = {line["output"]: line["loss"] for line in map(json.loads, lines)}
+    assert found["cuda"] == pytest.approx(found["cpu"], rel=0.05)
+
+
+def test_groups_of_a_batch_replay_what_was_captured_once(queue, monkeypatch, tmp_path):
+    monkeypatch.setattr(Queue, "empty", filled)
+    monkeypatch.setattr(Queue, "upload", uploaded)
+    rows, given = written(tmp_path, monkeypatch, 4)
+    taken()
+    made = batch(rows, output="out", device="cuda", precision="fp16", batch=2, **{**given, "content_weight": 0.0})
+    assert made.done == 4
+    done = taken()
+    captured = [line for line in done if line[:2] == ("captured", "cudnn")]
+    assert len(captured) == 2 * 13  # of one pass
+    assert len([line for line in done if line[1] == "graph"]) >= 2 * 2 * given["iterations"]

@@ -61,6 +61,7 @@ class Runner:
         self._sink = sink
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(available_threads(), "stylogram-batch")
+        self._parts: list[Future[list[Ended]]] = []  # that are being painted
 
     def run(self) -> None:
         """Until every job has ended. What was painted is written, whatever ends the run.
@@ -76,6 +77,7 @@ class Runner:
         finally:
             self._stop.set()
             self._pool.shutdown(wait=True)
+            wait(self._parts)
             self._sink.finish()
 
     def _check_sink(self) -> None:
@@ -142,8 +144,9 @@ class Runner:
         count = 1 if self._shared.on_gpu(group[0].job.options) else min(processors, len(group))
         parts = [group[at::count] for at in range(count)]
         started = time.perf_counter()
-        futures = [
-            self._pool.submit(self._part, part, slot, processors // count, kind.each) for slot, part in enumerate(parts)
+        threads = self._shared.threads(group[0].job.options, self._pool)
+        futures = self._parts = [
+            threads.submit(self._part, part, slot, processors // count, kind.each) for slot, part in enumerate(parts)
         ]
         self._join(futures)
         seconds = (time.perf_counter() - started) / len(group)

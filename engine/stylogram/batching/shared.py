@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Shared:
         self.passes: Memo[StagedPass] = Memo(room)
         self.gpu_passes: Memo[gpu.DevicePass] = Memo(GPU_PASSES)
         self._here = here
+        self._gpu_thread = ThreadPoolExecutor(1, "stylogram-gpu")  # ONNX Runtime keeps what it captures by thread
         self._devices: Memo[devices.Choice] = Memo(len(devices.DEVICES) * len(devices.PRECISIONS))
         self.targets: Memo[Targets] = Memo(TARGETS, _weight)
         self._styles: Memo[_Remembered] = Memo(STYLES, _Remembered.nbytes)
@@ -93,6 +95,10 @@ class Shared:
 
     def on_gpu(self, options: Options) -> bool:
         return self.device(options).place is not None
+
+    def threads(self, options: Options, processors: ThreadPoolExecutor) -> ThreadPoolExecutor:
+        """Who paints groups of these options: the processors' threads, or always the same one."""
+        return self._gpu_thread if self.on_gpu(options) else processors
 
     def room(self, options: Options, free: float) -> float:
         """Bytes for the pictures of these options, where the machine has `free` ones: those, or a GPU's own."""

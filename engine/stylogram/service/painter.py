@@ -216,10 +216,11 @@ class Painter:
             count = 1 if self._shared.on_gpu(now[0][1].options) else min(self._threads, len(now))
             parts = [now[at::count] for at in range(count)]
             threads = self._threads // len(parts)
-            painted = [self._pool.submit(self._part, part, slot, threads, each) for slot, part in enumerate(parts)]
+            pool = self._shared.threads(now[0][1].options, self._pool)
+            painted = [pool.submit(self._part, part, slot, threads, each) for slot, part in enumerate(parts)]
             again = [one for future in painted for one in future.result()]
             for one in again:  # one of them is at fault, or it was too much at once: one at a time
-                self._part([one], 0, self._threads, each)
+                pool.submit(self._part, [one], 0, self._threads, each).result()
 
     def _free(self) -> float:
         return min(memory.available(), self._memory)
