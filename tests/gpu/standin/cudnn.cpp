@@ -15,6 +15,9 @@ namespace {
 
 using standin::Descriptor;
 
+constexpr int kBadParameter = 2000;
+constexpr std::int64_t kWorkspace = 65536;  // bytes that every plan asks for
+
 void* current = nullptr;  // the stream
 int refusals = 0;         // of the next questions for an engine
 bool compiling = false;
@@ -81,12 +84,17 @@ SHOWN int cudnnBackendGetAttribute(void* made, int name, int type, std::int64_t 
     (*static_cast<Descriptor**>(values))->graph = first ? asked.part(standin::kHeuristicsGraph) : asked.graph;
   } else {
     std::memset(values, 0, standin::size_of(type));
+    if (name == standin::kWorkspace) *static_cast<std::int64_t*>(values) = kWorkspace;
   }
   return 0;
 }
 SHOWN int cudnnBackendExecute(void*, void* plan, void* pack) {
+  const auto& given = *static_cast<const Descriptor*>(pack);
+  auto* workspace = given.one<void*>(standin::kPackWorkspace);
+  if (workspace == nullptr) return kBadParameter;
+  std::memset(workspace, 1, kWorkspace);  // it has to be as large as was asked for
   standin_say("cudnn", current, "convolution");
-  if (computing) compute(*static_cast<Descriptor*>(plan), *static_cast<Descriptor*>(pack));
+  if (computing) compute(*static_cast<const Descriptor*>(plan), given);
   return 0;
 }
 SHOWN int cudnnAddTensor(void*, void*, void*, void*, void*, void*, void*) {

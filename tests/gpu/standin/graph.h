@@ -25,6 +25,7 @@ enum Name : int {
   kEngines = 202,
   kConfigEngine = 300,
   kPlanConfig = 401,
+  kWorkspace = 402,
   kForwardHow = 702,
   kForwardW = 703,
   kForwardX = 704,
@@ -41,6 +42,7 @@ enum Name : int {
   kVirtual = 907,
   kIds = 1000,
   kPointers = 1001,
+  kPackWorkspace = 1003,
   kNumericalNote = 1303,
   kBehaviourNote = 1305,
 };
