@@ -114,7 +114,7 @@ def test_what_is_not_there_is_refused_before_anything_is_made(tmp_path, monkeypa
     furnish(tmp_path)
     path = jobs(tmp_path, {"output": "a.png"})
     for given, said in (
-        (["--device", "cuda:9"], "device"),
+        (["--device", "cuda:9"], "error: device"),
         (["--precision", "fp16"], "precision fp16: on the CPU fp32 is accepted"),
     ):
         assert main(["batch", path, "-o", "out", "--network", "net.onnx", *given]) == 2

@@ -77,7 +77,7 @@ def batch(
     free = memory.available()
     shared = Shared(memory.SHARE * free, here=ray is None)
     defaults = checked(Options, options)
-    if "network" in options:
+    if "network" in options or "device" in options:
         shared.check(defaults)
     all_jobs = _jobs(jobs, output, content, style, options, shared)
     with ExitStack() as around:
