@@ -27,6 +27,7 @@ enum class Kind : int {
 enum class Name : int {
   pointwise_mode = 0,
   pointwise_precision = 1,
+  pointwise_nan = 2,
   convolution_type = 100,
   convolution_mode = 101,
   dilations = 102,
@@ -74,6 +75,7 @@ enum class Type : int {
   pointer = 6,
   convolution_mode = 7,
   heuristics_mode = 8,
+  nan_propagation = 10,
   pointwise_mode = 14,
   descriptor = 15,
   behaviour = 19,
@@ -83,6 +85,7 @@ enum class Data : int { float32 = 0, float16 = 2, bfloat16 = 9 };
 enum class Pointwise : int { add = 0, relu = 100 };
 enum class Heuristics : int { fallback = 2, a = 3 };
 constexpr int kCrossCorrelation = 1;
+constexpr int kPropagated = 1;          // a NaN
 constexpr int kRuntimeCompilation = 0;  // a note on an engine's behaviour
 
 /// A descriptor: made empty, given its attributes, finished. What fails throws std::invalid_argument.

@@ -64,6 +64,7 @@ Descriptor pointwise(Pointwise mode, const Descriptor& x, const Descriptor* b, c
   Descriptor how(Kind::pointwise);
   how.set(Name::pointwise_mode, Type::pointwise_mode, mode);
   how.set(Name::pointwise_precision, Type::data_type, Data::float32);
+  how.set(Name::pointwise_nan, Type::nan_propagation, kPropagated);  // else a ReLU makes 0 of what has overflowed
   how.finish();
   Descriptor made(Kind::pointwise_operation);
   made.set(Name::operation_pointwise, how);
@@ -83,8 +84,9 @@ bool is_compiled(const Descriptor& config) {
   return std::find(notes.begin(), notes.end(), kRuntimeCompilation) != notes.end();
 }
 
-// The first plan of a graph that cuDNN can make; none, if it knows of none. `ready`: not one that it has to compile.
-std::optional<Descriptor> plan(Handle handle, const Descriptor& graph, Heuristics mode, bool ready) {
+// The first plan of a graph that cuDNN can make, which takes the graph; none, if it knows of none. `ready`: not one
+// that it has to compile.
+std::optional<Plan> plan(Handle handle, Descriptor& graph, Heuristics mode, bool ready) {
   Descriptor heuristics(Kind::heuristics);
   heuristics.set(Name::heuristics_graph, graph);
   heuristics.set(Name::heuristics_mode, Type::heuristics_mode, mode);
@@ -96,17 +98,17 @@ std::optional<Descriptor> plan(Handle handle, const Descriptor& graph, Heuristic
   for (std::int64_t i = 0; i < count; ++i) into.push_back(configs.emplace_back(Kind::engine_config).made());
   const std::int64_t found = heuristics.get(Name::heuristics_results, Type::descriptor, count, into.data());
   for (std::int64_t i = 0; i < std::min(found, count); ++i) {
-    const Descriptor& config = configs[static_cast<std::size_t>(i)];
+    Descriptor& config = configs[static_cast<std::size_t>(i)];
     if (ready && is_compiled(config)) continue;
     Descriptor made(Kind::plan);
     made.set(Name::plan_handle, Type::handle, handle);
     made.set(Name::plan_config, config);
-    if (made.finishes()) return made;
+    if (made.finishes()) return Plan{std::move(graph), std::move(config), std::move(made)};
   }
   return std::nullopt;
 }
 
-std::optional<Descriptor> plan(Handle handle, const Problem& problem, bool whole) {
+std::optional<Plan> plan(Handle handle, const Problem& problem, bool whole) {
   const Data type = type_of(problem.number);
   const bool bias = whole && problem.bias;
   const bool rectify = whole && problem.rectify;
@@ -128,7 +130,7 @@ std::optional<Descriptor> plan(Handle handle, const Problem& problem, bool whole
   graph.set(Name::graph_operations, Type::descriptor, static_cast<std::int64_t>(made.size()), made.data());
   if (!graph.finishes()) return std::nullopt;
   const bool ready = made.size() > 1;
-  std::optional<Descriptor> chosen = plan(handle, graph, Heuristics::a, ready);
+  std::optional<Plan> chosen = plan(handle, graph, Heuristics::a, ready);
   return chosen || ready ? std::move(chosen) : plan(handle, graph, Heuristics::fallback, false);
 }
 
@@ -141,7 +143,7 @@ Convolution::Convolution(Handle handle, const Problem& problem) {
   check(plan_.has_value(), "CudaConv", "cuDNN has no engine for x of (", problem.x[0], ",", problem.x[1], ",",
         problem.x[2], ",", problem.x[3], ") with its channels last and ", problem.y[1], " filters of ", problem.w[2],
         "x", problem.w[3]);
-  plan_->get(Name::plan_workspace, Type::int64, 1, &workspace_);
+  plan_->plan.get(Name::plan_workspace, Type::int64, 1, &workspace_);
 }
 
 void Convolution::run(Handle handle, const void* x, const void* w, const void* bias, void* y, void* workspace) const {
@@ -156,7 +158,7 @@ void Convolution::run(Handle handle, const void* x, const void* w, const void* b
   pack.set(Name::pack_pointers, Type::pointer, static_cast<std::int64_t>(pointers.size()), pointers.data());
   pack.set(Name::pack_workspace, Type::pointer, workspace);
   pack.finish();
-  execute(handle, *plan_, pack);
+  execute(handle, plan_->plan, pack);
 }
 
 }  // namespace stylogram::cudnn

@@ -19,6 +19,11 @@ struct Problem {
   bool bias, rectify;
 };
 
+/// A plan, and what it was made of, which lives as long.
+struct Plan {
+  Descriptor graph, config, plan;
+};
+
 /// What cuDNN's heuristics choose for a problem, made once. Sums are of float32; numbers of float32 are multiplied as
 /// TF32 where the GPU can.
 class Convolution {
@@ -34,7 +39,7 @@ class Convolution {
 
  private:
   bool whole_ = false;
-  std::optional<Descriptor> plan_;
+  std::optional<Plan> plan_;
   std::int64_t workspace_ = 0;
 };
 

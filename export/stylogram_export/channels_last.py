@@ -9,7 +9,7 @@ number by itself, or along the channels, does so wherever these are.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -52,6 +52,7 @@ class _Last:
         self._taken = names(model.graph)
         self._constants = constants(model.graph)
         self._nodes: list[onnx.NodeProto] = []
+        self._made: dict[tuple[str, str], str] = {}  # constants of ours, by what they are made of, and how
         self._turns: dict[str, str] = {}  # of a tensor with its channels first: the same with them last
         self._convs = {node.output[0]: node for node in model.graph.node if convs and self._is_ours(node)}
         outputs = [value.name for value in model.graph.output]
@@ -135,7 +136,7 @@ class _Last:
                         for of, name in zip(node.input, inputs, strict=True)]  # fmt: skip
             read, stated = pictures, {**stated, "axis": 3}
         elif node.op_type == "Slice" and len(inputs) == 4 and self._is_along_channels(inputs[3]):
-            read = [self._last(inputs[0]), *inputs[1:3], self._constant("channels", np.array([3], np.int64))]
+            read = [self._last(inputs[0]), *inputs[1:3], self._along_channels()]
         if read is None:
             return False
         made = [fresh(f"{name}:last", self._taken) for name in outputs]
@@ -155,16 +156,24 @@ class _Last:
         if math.prod(sizes) == 1:
             return name
         channels = len(sizes) >= 3 and math.prod(sizes) == sizes[-3]
-        return self._constant(f"{name}:last", array(tensor).ravel()) if channels else None
+        return self._arranged(name, "row", np.ravel) if channels else None
 
     def _is_along_channels(self, axes: str) -> bool:
         return axes in self._constants and array(self._constants[axes]).ravel().tolist() == [1]
 
-    def _constant(self, name: str, values: Any) -> str:
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
-            self._taken.add(name)
-        return name
+    def _arranged(self, name: str, form: str, how: Callable[[Any], Any]) -> str:
+        """A constant with its numbers in another form, made once."""
+        if (name, form) not in self._made:
+            made = self._made[name, form] = fresh(f"{name}:{form}", self._taken)
+            self._constants[made] = rearranged(self._constants[name], how, made)
+        return self._made[name, form]
+
+    def _along_channels(self) -> str:
+        """The number of the last axis."""
+        if ("", "axis") not in self._made:
+            made = self._made["", "axis"] = fresh("channels", self._taken)
+            self._constants[made] = numpy_helper.from_array(np.array([3], np.int64), made)
+        return self._made["", "axis"]
 
     def _ours(
         self, op: str, inputs: Sequence[str], output: str, to_first: bool, name: str, stated: Mapping[str, Any]
@@ -202,12 +211,8 @@ class _Last:
         return conv is not None and len(conv.input) == 2 and self._uses[node.input[0]] == 1
 
     def _weights(self, name: str) -> str:
-        """(K,C,R,S) -> (K,R,S,C), once."""
-        made = f"{name}:last"
-        if made not in self._constants:
-            self._constants[made] = rearranged(self._constants[name], partial(np.transpose, axes=LAST), made)
-            self._taken.add(made)
-        return made
+        """(K,C,R,S) -> (K,R,S,C)."""
+        return self._arranged(name, "last", partial(np.transpose, axes=LAST))
 
     def _is_picture(self, name: str) -> bool:
         return name in self._types and len(dims(self._types[name]) or ()) == 4

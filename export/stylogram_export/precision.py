@@ -42,7 +42,7 @@ HEAD = ("Sub", "Add", "Mul", "Div", "Identity")  # what preprocessing is made of
 HOMOGENEOUS = frozenset((
     "Add", "AveragePool", "Concat", "Conv", "CudaAveragePool", "CudaBiasRelu", "CudaMaxPool", "DepthToSpace",
     "Dropout", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "MaxPool",
-    "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
+    "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
 ))  # fmt: skip
 #: Ops that ONNX (opset 22) and ONNX Runtime's CUDA both have for bfloat16; the others work on float32 between Casts.
 BF16 = frozenset((
@@ -209,6 +209,7 @@ class _Narrow:
             self._nodes, self._model.graph.name, list(inputs), list(outputs), list(self._made.values())
         )
         said = {value.name for value in outputs}
+        self._said = [value for value in self._said if value.name not in said]
         for node in self._model.graph.node:
             name = self.renamed.get(node.output[0], node.output[0])
             if node.domain == DOMAIN and name not in said:
@@ -293,18 +294,24 @@ class _Forward(_Narrow):
     def _head(self) -> list[onnx.NodeProto]:
         """The preprocessing in float32, scaled and cast; the other nodes are returned."""
         at, nodes = self._model.graph.input[0].name, list(self._model.graph.node)
-        while nodes and self._continues(nodes[0], at):
+        kept = {value.name for value in self._model.graph.output}  # for backward, which has it narrow
+        while nodes and at not in kept and self._continues(nodes[0], at):
             self._keep(nodes[0].input)
             self._nodes.append(nodes[0])
             at = nodes.pop(0).output[0]
-        cast = fresh(f"{at}:cast", self._taken)
+        wide, cast = at, fresh(f"{at}:cast", self._taken)
+        if at in kept:
+            last = onnx.NodeProto()
+            last.CopyFrom(self._nodes.pop())
+            wide, cast = fresh(f"{at}:wide", self._taken), at
+            last.output[0] = wide
+            self._nodes.append(last)
         if self._is_ours(at):
-            self.renamed[at] = self._narrows(at, [at], cast, self._scale)
+            self.renamed[at] = self._narrows(at, [wide], cast, self._scale)
             return nodes
-        small = at
         if self._scale != 1:
-            small = self._op("Mul", [at, self._scalar("shrink", self._scale)], fresh(f"{at}:small", self._taken))
-        self.renamed[at] = self._op("Cast", [small], cast, to=self._kind)
+            wide = self._op("Mul", [wide, self._scalar("shrink", self._scale)], fresh(f"{at}:small", self._taken))
+        self.renamed[at] = self._op("Cast", [wide], cast, to=self._kind)
         return nodes
 
     def _continues(self, node: onnx.NodeProto, at: str) -> bool:

@@ -1,13 +1,16 @@
 """Batches on a GPU, emulated: see test_devices.py."""
 
+import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from engine.batches import furnish, jobs, lines, rgb
 from kernels import emulated
-from stylogram import devices
+from stylogram import devices, pictures
 from stylogram.batching import batch
+from stylogram.batching.cluster import Cluster
 from stylogram.batching.shared import Shared
 from stylogram.cli import main
 from stylogram.devices import library, sessions
@@ -97,6 +100,43 @@ def test_as_many_go_together_as_the_gpu_has_memory_for(here, opened, monkeypatch
     made = batch(three(here), output="out", device="cuda", **GIVEN)
     assert made.done == 3
     assert {shape[0] for shape in opened} == {1}
+
+
+def test_some_have_masks_and_some_have_none(here):
+    half = np.zeros((36, 48, 3), np.float32)
+    half[:, :24] = 1
+    pictures.write(here / "m.png", half)
+    path = jobs(here, {"content": "c0.png", "output": "a.png", "mask": [["m.png", "m.png"]]},
+                {"content": "c1.png", "output": "b.png"})  # fmt: skip
+    found = {}
+    for device in ("cuda", "cpu"):
+        assert batch(path, output=device, device=device, batch=2, **GIVEN).done == 2
+        found[device] = {line["output"]: line["loss"] for line in lines(device)}
+    assert found["cuda"] == pytest.approx(found["cpu"], rel=0.05)
+
+
+def test_sessions_of_other_shapes_give_way(here, monkeypatch):
+    """A GPU on which but one pass fits."""
+    real, alive = DevicePass.__init__, weakref.WeakSet()
+
+    def small(self, model, taps, shape, place, relu="gradient"):
+        if alive:
+            raise library.explained(RuntimeError("out of memory on the GPU: 9 MiB were needed"), "device cuda")
+        real(self, model, taps, shape, place, relu)
+        alive.add(self)
+
+    monkeypatch.setattr(DevicePass, "__init__", small)
+    made = batch(three(here), output="out", device="cuda", batch=1, **GIVEN)
+    assert (made.done, made.failures) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "needs"), [("auto", 0, False), ("auto", 2, True), ("cuda", 0, True), ("cpu", 2, False)]
+)
+def test_workers_take_a_gpu_where_one_is_asked_for(device, gpus, needs):
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 4.0, **({"GPU": float(gpus)} if gpus else {})})
+    job = SimpleNamespace(options=checked(Options, {"device": device}), content="c.png")
+    assert Cluster(ray, None, [job], Shared(1e9, here=False), None, None, None)._crew._gpu == needs
 
 
 def test_a_gpu_that_is_lost_fails_its_jobs_in_one_line_each(here, monkeypatch):

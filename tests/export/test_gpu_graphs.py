@@ -324,12 +324,15 @@ def test_with_our_convolutions_nothing_is_turned_within(pooling):
 def test_what_works_on_each_number_does_so_wherever_channels_are():
     rng = np.random.default_rng(0)
     values = {"w": rng.standard_normal((4, 3, 1, 1)), "v": rng.standard_normal((5, 8, 3, 3)), "half": np.array([0.5]),
-              "gamma": rng.standard_normal((4, 1, 1)), "beta": rng.standard_normal((1, 4, 1, 1)),
+              "channels": rng.standard_normal((4, 1, 1)), "beta": rng.standard_normal((1, 4, 1, 1)),
               "places": rng.standard_normal((1, 1, 8, 9))}  # fmt: skip
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"]),
-        helper.make_node("Mul", ["a", "gamma"], ["b"]),
-        helper.make_node("Add", ["b", "beta"], ["c"]),
+        helper.make_node("Mul", ["a", "channels"], ["b"]),  # a name that we would take
+        helper.make_node("Add", ["b", "beta"], ["b1"]),
+        helper.make_node("Conv", ["b1", "beta"], ["b2"]),  # what is a row there are weights here: (1,4,1,1)
+        helper.make_node("Concat", ["b1", "b2"], ["b3"], axis=1),
+        helper.make_node("Slice", ["b3", "first", "from4", "along"], ["c"]),
         helper.make_node("Clip", ["c", "", "half"], ["d"]),
         helper.make_node("Concat", ["c", "d"], ["e"], axis=1),
         helper.make_node("Slice", ["e", "from", "to", "along"], ["f"]),
@@ -338,7 +341,7 @@ def test_what_works_on_each_number_does_so_wherever_channels_are():
         helper.make_node("Concat", ["f", "i"], ["j"], axis=1),
         helper.make_node("Conv", ["j", "v"], ["y"], pads=[1, 1, 1, 1]),
     ]
-    numbers = {"from": [2], "to": [6], "along": [1]}
+    numbers = {"from": [2], "to": [6], "along": [1], "first": [1], "from4": [5]}
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()]
     constants += [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in numbers.items()]
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, c, 8, 9]) for name, c in (("x", 3), ("y", 5))]
@@ -391,6 +394,33 @@ def test_a_bias_that_others_read_too_is_not_taken_up():
     made = [one for one in made if one[0] != "Transpose"]
     assert made == [("CudaConv", 2, 0), ("CudaBiasRelu", 2, None), ("CudaConv", 3, 0)]
     assert [tensor.name for tensor in last.initializer] == ["b", "w:last"]
+
+
+@pytest.mark.parametrize("convs", [None, True])
+def test_preprocessing_that_backward_reads_too(convs):
+    """A max-pool right behind it, whose gradient asks for what was pooled."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["pre"]),
+        helper.make_node("MaxPool", ["pre"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    value = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 12]),
+             helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 4, 6])]  # fmt: skip
+    constants = [numpy_helper.from_array(rng.random((3, 1, 1), np.float32), "mean"),
+                 numpy_helper.from_array(rng.standard_normal((4, 3, 3, 3), np.float32), "w")]  # fmt: skip
+    model = helper.make_model(helper.make_graph(nodes, "net", value[:1], value[1:], constants),
+                              opset_imports=[helper.make_opsetid("", 18)], ir_version=8)  # fmt: skip
+    pair = portable(differentiate(model, ["y"], (1, 3, 8, 12)))
+    for ops in (True, False):
+        narrow = narrowed(pair, "fp16", ops)
+        if convs and ops:
+            narrow = channels_last(narrow, convs)
+            narrow = replace(narrow, forward=spelled_out(narrow.forward), backward=spelled_out(narrow.backward))
+        x = rng.random((1, 3, 8, 12), np.float32)
+        (made, gradient), (expected, wanted) = gradients(narrow, x), gradients(pair, x)
+        assert relative(made["y"], expected["y"]) < 5e-3
+        assert np.linalg.norm(gradient - wanted) < FLIPS * np.linalg.norm(wanted)
 
 
 def test_an_op_that_cannot_be_scaled_is_one_clear_line():

@@ -270,6 +270,18 @@ def test_convolutions_are_the_formula(place: Place, case: Any, kind: str) -> Non
         assert np.abs(got - wanted).max() < 4 * most * max(1, np.abs(wanted).max())
 
 
+@pytest.mark.skipif(not emulated.ON_GPU, reason="cuDNN computes them: a GPU asked for by STYLOGRAM_TEST_CUDA=gpu")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_nan_is_no_zero_behind_a_relu(place: Place, kind: str) -> None:
+    dtype = KINDS[kind][0]
+    x, w, b = np.zeros((1, 16, 16, 64), dtype), np.ones((64, 3, 3, 64), dtype), np.zeros(64, dtype)
+    x[0, 5, 7, 3] = np.nan
+    words = {"pads": [1, 1], "strides": [1, 1], "dilations": [1, 1], "relu": 1}
+    y = run(place, "CudaConv", [x, w, b], x.shape, kind, **words).astype(np.float32)
+    assert np.isnan(y[0, 4:7, 6:9]).all()
+    assert np.isnan(y).sum() == 9 * 64
+
+
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
 @pytest.mark.parametrize("last", [0, 1])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 7), (2, 33, 8, 9), (1, 64, 31, 33)])

@@ -44,7 +44,9 @@ class Cluster:
         sink: Sink,
     ) -> None:
         self._ray, self._shared, self._batch, self._tally, self._sink = ray, shared, batch, tally, sink
-        gpu = any(job.options.device != "cpu" for job in jobs)
+        asked = {job.options.device for job in jobs if job.options.tile is None}
+        there = "auto" in asked and ray.cluster_resources().get("GPU", 0) > 0
+        gpu = there or bool(asked - {"cpu", "auto"})
         threads = max((job.options.threads for job in jobs), default=0)
         self._crew = Crew(ray, workers, threads, gpu)
         self._groups = Groups(jobs, shared, batch or memory.MOST)

@@ -149,6 +149,7 @@ class Runner:
             threads.submit(self._part, part, slot, processors // count, kind.each) for slot, part in enumerate(parts)
         ]
         self._join(futures)
+        self._parts = []  # what failed holds on to what it was made of
         seconds = (time.perf_counter() - started) / len(group)
         self._tally.group_ended()
         again: list[list[_Ready]] = []
@@ -157,7 +158,7 @@ class Runner:
             if problem is None:
                 for ended in future.result():
                     self._sink.put(replace(ended, seconds=seconds))
-            elif memory.ran_out(problem) and len(group) > 1:
+            elif memory.ran_out(problem) and (self._shared.forget_passes() or len(group) > 1):
                 again.append(part)
                 self._halve(kind, len(group))
             elif not (memory.ran_out(problem) or isinstance(problem, Error)):
@@ -170,8 +171,7 @@ class Runner:
 
     def _halve(self, kind: _Kind, tried: int) -> None:
         """There was not enough memory for `tried` jobs: from now on half as many of their kind go at once."""
-        kind.limit = self._shared.limits[kind.name] = min(kind.limit, tried // 2)
-        self._shared.forget_passes()
+        kind.limit = self._shared.limits[kind.name] = max(min(kind.limit, tried // 2), 1)
 
     def _join(self, futures: Sequence[Future[list[Ended]]]) -> None:
         try:

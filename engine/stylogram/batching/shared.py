@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from stylogram_export.network import Network
 
-from .. import _core, devices, losses, pictures, remote, zoo
+from .. import _core, devices, losses, memory, pictures, remote, zoo
 from ..devices import library
 from ..devices import sessions as gpu
 from ..errors import Error
@@ -25,7 +25,6 @@ MIB = 2**20
 STYLES = 256 * MIB  # decoded styles
 TARGETS = 256 * MIB  # of VGG-19 a style has 2.4 MB of Gram matrices
 NETWORKS = 3
-GPU_PASSES = 4  # as many scales as most recipes have; the memory that they take is the GPU's
 
 
 class _Remembered(StylePicture):
@@ -51,7 +50,8 @@ class Shared:
 
     def __init__(self, room: float, here: bool = True) -> None:
         self.passes: Memo[StagedPass] = Memo(room)
-        self.gpu_passes: Memo[gpu.DevicePass] = Memo(GPU_PASSES)
+        self.gpu_passes: Memo[gpu.DevicePass] = Memo(0)  # as much as the GPU has: see device()
+        self._gpu_free = 0.0
         self._here = here
         self._gpu_thread = ThreadPoolExecutor(1, "stylogram-gpu")  # ONNX Runtime keeps what it captures by thread
         self._devices: Memo[devices.Choice] = Memo(len(devices.DEVICES) * len(devices.PRECISIONS))
@@ -86,6 +86,9 @@ class Shared:
         chosen = self._devices.get((name, options.precision), make)
         if tiled and chosen.place is not None:
             raise Error(f"tile: on a GPU the picture is taken as a whole, got --device {name}; accepted: cpu")
+        if chosen.place is not None and not self._gpu_free:
+            self._gpu_free = library.gpu(chosen.place.queue.index).free
+            self.gpu_passes = Memo(memory.SHARE * self._gpu_free)
         return chosen
 
     def said(self, options: Options) -> list[str]:
@@ -101,15 +104,17 @@ class Shared:
         return self._gpu_thread if self.on_gpu(options) else processors
 
     def room(self, options: Options, free: float) -> float:
-        """Bytes for the pictures of these options, where the machine has `free` ones: those, or a GPU's own."""
-        place = self.device(options).place
-        return free if place is None else library.gpu(place.queue.index).free
+        """Bytes for the pictures of these options, where the machine has `free` ones: those, or what the GPU had before
+        anything was put there."""
+        return self._gpu_free if self.on_gpu(options) else free
 
-    def forget_passes(self) -> None:
-        """Let go of all sessions: memory has run out."""
+    def forget_passes(self) -> bool:
+        """Let go of all sessions, as memory has run out; whether there were any on a GPU."""
+        held = bool(self.gpu_passes.values())
         self.passes.clear()
         self.gpu_passes.clear()
         give_back()
+        return held
 
     def notes(self) -> tuple[str, ...]:
         """What is to be said of the devices that were asked for."""
@@ -171,12 +176,13 @@ class Group(Painting):
         return self._model
 
     def feature_pass(self, index: int, shape: Shape) -> StagedPass | gpu.DevicePass:
-        if self._place is not None:
-            on_gpu = partial(gpu.DevicePass, self._model, self._tensors, shape, self._place)
-            return self._shared.gpu_passes.get((self._network, tuple(self._tensors), shape, self._where), on_gpu)
-        key = self._network, tuple(self._tensors), shape, self._threads, self._slot, self._convolution
         largest = max(height * width for height, width in self.sizes)
         weight = shape[0] * self._each * (self.sizes[index][0] * self.sizes[index][1]) / largest
+        if self._place is not None:
+            on_gpu = partial(gpu.DevicePass, self._model, self._tensors, shape, self._place)
+            where = self._network, tuple(self._tensors), shape, self._where
+            return self._shared.gpu_passes.get(where, on_gpu, weight)
+        key = self._network, tuple(self._tensors), shape, self._threads, self._slot, self._convolution
         options: dict[str, Any] = {"threads": self._threads, "convolution": self._convolution}
         make = partial(StagedPass, self._model, self._tensors, shape, **options)
         return self._shared.passes.get(key, make, weight)

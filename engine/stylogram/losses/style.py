@@ -131,8 +131,11 @@ class Term:
         self._shape, self._mask = shape, mask
 
     @classmethod
-    def joined(cls, terms: Sequence["Term"]) -> "Term":
-        """One term for the pictures of several, of one layer: a launch on a GPU in place of many."""
+    def joined(cls, terms: Sequence["Term"]) -> "Term | None":
+        """One term for the pictures of several, of one layer: a launch on a GPU in place of many. None where some have
+        masks and some have not."""
+        if len({term._mask is None for term in terms}) > 1:
+            return None
         made = copy.copy(terms[0])
         for name in ("_target", "_scale", "_offset", "_gram"):
             setattr(made, name, np.concatenate([getattr(term, name) for term in terms]))

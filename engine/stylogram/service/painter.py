@@ -220,7 +220,7 @@ class Painter:
             painted = [pool.submit(self._part, part, slot, threads, each) for slot, part in enumerate(parts)]
             again = [one for future in painted for one in future.result()]
             for one in again:  # one of them is at fault, or it was too much at once: one at a time
-                pool.submit(self._part, [one], 0, self._threads, each).result()
+                pool.submit(self._part, [one], 0, self._threads, each, last=True).result()
 
     def _free(self) -> float:
         return min(memory.available(), self._memory)
@@ -239,8 +239,10 @@ class Painter:
             raise Error(f"about {needed:.1f} GiB would be needed, {there:.1f} are free; a smaller size takes less")
         return min(self._most, memory.fitting(each, free)), each
 
-    def _part(self, part: list[tuple[Run, Subject]], slot: int, threads: int, each: int) -> list[tuple[Run, Subject]]:
-        """Paint some together; gives those that are to be tried alone."""
+    def _part(
+        self, part: list[tuple[Run, Subject]], slot: int, threads: int, each: int, last: bool = False
+    ) -> list[tuple[Run, Subject]]:
+        """Paint some together; gives those that are to be tried alone, unless this is the `last` time."""
         part = [(run, subject) for run, subject in part if run.begin()]
         if not part:
             return []
@@ -254,9 +256,8 @@ class Painter:
         except _Stopped:
             return []
         except Exception as problem:
-            if memory.ran_out(problem):
-                self._shared.forget_passes()
-            if len(part) > 1:
+            held = memory.ran_out(problem) and self._shared.forget_passes()
+            if (held or len(part) > 1) and not last:
                 return [(run, subject) for run, subject in part if run.begin()]
             part[0][0].fail(problem)
             return []
