@@ -1,5 +1,5 @@
 // A convolution of pictures with their channels last, by cuDNN: with its bias and its ReLU in one pass, where cuDNN has
-// an engine ready for all of it; one that it would have to compile takes about a second, and is left out.
+// an engine ready for all of it; one that it would have to compile takes seconds at the first run, and is left out.
 #pragma once
 
 #include <array>

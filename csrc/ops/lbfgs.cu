@@ -138,8 +138,11 @@ __global__ void __launch_bounds__(kThreads) form_products(State state, const flo
       const float change = at < end ? slope - stored_y[at] : 0.0F;
       g[i] = slope;
       new_y[i] = change;
-      stored_y[at] = change;  // vectors are padded to whole chunks
-      if (Half) new_s[i] = at < end ? state.forming_s(n, forming)[at] : 0.0F;
+      if (Half) {
+        new_s[i] = at < end ? state.forming_s(n, forming)[at] : 0.0F;
+      } else {
+        stored_y[at] = change;  // vectors are padded to whole chunks
+      }
     }
     __syncthreads();
     if (Half) {

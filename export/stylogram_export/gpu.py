@@ -23,6 +23,7 @@ from .errors import Error
 from .graph import array, attributes, dims, inferred, names, needed, rebuild
 from .planes import Planes, Writer
 from .pooling import CUDA_OP, cuda_pools, cuda_spread, mask_of, rewrite_pools
+from .vjp.conv import flipped
 
 WAYS = ("ops", "indices", "planes")
 RELU_GRADIENT, BIAS_RELU = "CudaReluGradient", "CudaBiasRelu"
@@ -138,8 +139,8 @@ class _Rewrite(Writer):
         pads = [r - p for r, p in zip(reach, stated.get("pads", [0] * 2 * rank), strict=True)]
         if min(pads) < 0 or any(stated.get("output_padding", [])) or "output_shape" in stated:
             return None
-        flipped = np.flip(weight.swapaxes(0, 1), axis=tuple(range(2, weight.ndim)))
-        read = [node.input[0], self.constant(f"{node.input[1]}:flipped", flipped), *node.input[2:]]
+        back = self.constant(f"{node.input[1]}:flipped", flipped(weight, 1))
+        read = [node.input[0], back, *node.input[2:]]
         words = {"kernel_shape": weight.shape[2:], "pads": pads, "dilations": dilations}
         return helper.make_node("Conv", read, node.output, node.name, **words)
 

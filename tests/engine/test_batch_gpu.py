@@ -1,6 +1,9 @@
 """Batches on a GPU, emulated: see test_devices.py."""
 
+import threading
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -170,6 +173,21 @@ def test_tiles_are_the_cpus(here):
     shared = Shared(1e9)
     assert shared.device(checked(Options, {"device": "auto", "tile": 64})).place is None
     assert shared.device(checked(Options, {"device": "auto"})).place is not None
+
+
+def test_groups_on_a_gpu_are_always_the_same_threads(here):
+    """ONNX Runtime keeps what it has captured by thread."""
+    shared = Shared(1e9)
+
+    def who():
+        time.sleep(0.05)  # so that others are busy meanwhile
+        return threading.get_ident()
+
+    for device, least, most in (("cuda", 1, 1), ("cpu", 2, 3)):
+        with ThreadPoolExecutor(3) as processors:
+            threads = shared.threads(checked(Options, {"device": device}), processors)
+            found = {future.result() for future in [threads.submit(who) for _ in range(6)]}
+        assert least <= len(found) <= most
 
 
 def test_workers_elsewhere_have_devices_of_their_own(tmp_path):
