@@ -337,7 +337,8 @@ def test_what_works_on_each_number_does_so_wherever_channels_are():
         helper.make_node("Concat", ["c", "d"], ["e"], axis=1),
         helper.make_node("Slice", ["e", "from", "to", "along"], ["f"]),
         helper.make_node("Split", ["e"], ["g", "h"], axis=1, num_outputs=2),
-        helper.make_node("Sub", ["h", "places"], ["i"]),  # which lie otherwise: it stays where it is
+        helper.make_node("Sub", ["h", "places"], ["h1"]),  # which lie otherwise: it stays where it is
+        helper.make_node("Add", ["h1", "channels"], ["i"]),  # and so does this, whose constant is as it was
         helper.make_node("Concat", ["f", "i"], ["j"], axis=1),
         helper.make_node("Conv", ["j", "v"], ["y"], pads=[1, 1, 1, 1]),
     ]
