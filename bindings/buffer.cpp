@@ -11,12 +11,24 @@ namespace py = pybind11;
 namespace stylogram::bindings {
 namespace {
 
-const char* name_of(Type type) { return type == Type::float32 ? "float32" : "float64"; }
+struct Described {
+  const char* name;
+  const char* typestr;
+  std::int64_t bytes;
+};
 
-std::int64_t bytes_of(Type type) { return type == Type::float32 ? 4 : 8; }
+// In the order of Type.
+constexpr Described kTypes[] = {
+    {"float32", "<f4", 4}, {"float64", "<f8", 8}, {"float16", "<f2", 2}, {"bfloat16 (as uint16)", "<u2", 2}};
+
+const Described& described(Type type) { return kTypes[static_cast<std::size_t>(type)]; }
+
+std::string typestr_of(py::handle object) {
+  return py::dict(object.attr("__cuda_array_interface__"))["typestr"].cast<std::string>();
+}
 
 bool is_contiguous(const std::vector<std::int64_t>& shape, const py::tuple& strides, Type type) {
-  std::int64_t expected = bytes_of(type);
+  std::int64_t expected = described(type).bytes;
   for (std::size_t axis = shape.size(); axis-- > 0;) {
     if (shape[axis] != 1 && strides[axis].cast<std::int64_t>() != expected) return false;
     expected *= shape[axis];
@@ -45,20 +57,20 @@ View Arguments::numpy_view(const char* name, py::handle object, Access access, T
   const auto array = py::reinterpret_borrow<py::array>(object);
   const bool same_type =
       type == Type::float32 ? py::isinstance<py::array_t<float>>(array) : py::isinstance<py::array_t<double>>(array);
-  check(same_type, op_, name, " must be ", name_of(type), ", got ", py::str(array.dtype()).cast<std::string>());
+  check(same_type, op_, name, " must be ", described(type).name, ", got ", py::str(array.dtype()).cast<std::string>());
   check((array.flags() & py::array::c_style) != 0, op_, name, " must be C-contiguous");
   check(access == Access::read || array.writeable(), op_, name, " must be writable");
   const auto address = reinterpret_cast<std::uintptr_t>(array.data());
-  check(address % static_cast<std::uintptr_t>(bytes_of(type)) == 0, op_, name, " must be aligned to its type");
-  return {const_cast<void*>(array.data()), {array.shape(), array.shape() + array.ndim()}};
+  check(address % static_cast<std::uintptr_t>(described(type).bytes) == 0, op_, name, " must be aligned to its type");
+  return {const_cast<void*>(array.data()), {array.shape(), array.shape() + array.ndim()}, type};
 }
 
 View Arguments::cuda_view(const char* name, py::handle object, Access access, Type type) {
   const py::dict interface = object.attr("__cuda_array_interface__");
-  const auto typestr = interface["typestr"].cast<std::string>();
-  check(typestr == (type == Type::float32 ? "<f4" : "<f8"), op_, name, " must be ", name_of(type), ", got ", typestr);
+  const std::string typestr = typestr_of(object);
+  check(typestr == described(type).typestr, op_, name, " must be ", described(type).name, ", got ", typestr);
   const auto shape = interface["shape"].cast<py::tuple>();
-  View view{nullptr, {}};
+  View view{nullptr, {}, type};
   for (const py::handle size : shape) view.shape.push_back(size.cast<std::int64_t>());
   const bool strided = interface.contains("strides") && !interface["strides"].is_none();
   check(!strided || is_contiguous(view.shape, interface["strides"].cast<py::tuple>(), type), op_, name,
@@ -92,6 +104,22 @@ View Arguments::array(const char* name, py::handle object, const std::string& ax
   for (const std::int64_t size : view.shape) check(size > 0, op_, name, " must not be empty, got ", text(view.shape));
   return view;
 }
+
+View Arguments::numbers(const char* name, py::handle object, const std::string& axes) {
+  Type found = Type::float32;
+  if (py::hasattr(object, "__cuda_array_interface__")) {
+    const std::string typestr = typestr_of(object);
+    for (const Type type : {Type::float16, Type::bfloat16}) found = typestr == described(type).typestr ? type : found;
+  }
+  return array(name, object, axes, Access::read, found);
+}
+
+cuda::Number number_of(const View& view) {
+  if (view.type == Type::float16) return cuda::Number::float16;
+  return view.type == Type::bfloat16 ? cuda::Number::bfloat16 : cuda::Number::float32;
+}
+
+Type slope_of(const View& features) { return features.type == Type::bfloat16 ? Type::bfloat16 : Type::float32; }
 
 View Arguments::array_like(const char* name, py::handle object, const std::vector<std::int64_t>& shape, Access access,
                            Type type) {

@@ -9,16 +9,18 @@ namespace stylogram::bindings {
 namespace {
 
 void feature_loss(const py::object& features, const py::object& target, const py::object& scale,
-                  const py::object& gradient, const py::object& value, bool accumulate, const py::object& weight) {
+                  const py::object& gradient, const py::object& value, bool accumulate, const py::object& weight,
+                  bool channels_last, float unit) {
   Arguments arguments("feature_loss");
-  const View f = arguments.array("features", features, "(N, M)");
+  const View f = arguments.numbers("features", features, "(N, M)");
   ops::FeatureLoss loss{};
   loss.n = f[0];
   loss.m = f[1];
-  loss.features = f.floats();
+  loss.features = f.data;
+  loss.form = {number_of(f), channels_last, unit};
   loss.target = arguments.array_like("target", target, f.shape).floats();
   loss.scale = arguments.array_like("scale", scale, {f[0]}, Access::read, Type::float64).doubles();
-  loss.gradient = arguments.array_like("gradient", gradient, f.shape, Access::write).floats();
+  loss.gradient = arguments.array_like("gradient", gradient, f.shape, Access::write, slope_of(f)).data;
   loss.value = arguments.array_like("value", value, {f[0]}, Access::write, Type::float64).doubles();
   loss.accumulate = accumulate;
   if (!weight.is_none()) {
@@ -33,7 +35,8 @@ void feature_loss(const py::object& features, const py::object& target, const py
 
 const Registration here([](py::module_& m) {
   m.def(unique(m, "feature_loss"), feature_loss, py::arg("features"), py::arg("target"), py::arg("scale"),
-        py::arg("gradient"), py::arg("value"), py::arg("accumulate"), py::arg("weight") = py::none());
+        py::arg("gradient"), py::arg("value"), py::arg("accumulate"), py::arg("weight") = py::none(),
+        py::arg("channels_last") = false, py::arg("unit") = 1.0F);
 });
 
 }  // namespace

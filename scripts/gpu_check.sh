@@ -90,7 +90,7 @@ sanitize() {
   local tool=$1
   local chosen="gram_loss_is and 65 or feature_loss_is and size2 or tv_is and shape0 and 2.5 or alpha_norm and 77"
   chosen+=" or two_loop and 3000-4 or pyramid_is and 5-shape0 or adam"
-  local files=(tests/kernels/test_cuda.py)
+  local files=(tests/kernels/test_cuda.py tests/kernels/test_cuda_last.py)
   if [[ $network == yes ]]; then
     files+=(tests/kernels/test_cuda_ops.py)
     chosen+=" or (pools_are or averages_are) and shape1 and kernel2 or a_bias and shape1 or a_relu and 4099 or casts_are and shape2 or the_peak"
@@ -122,7 +122,7 @@ else
   note onnxruntime skipped 0 "no .gpu/ort-gpu.tar.xz: scripts/gpu_pack.sh makes it"
 fi
 
-step kernels 150 pytest tests/kernels/test_cuda.py
+step kernels 150 pytest tests/kernels/test_cuda.py tests/kernels/test_cuda_last.py
 if [[ $network == yes ]]; then
   step ops 75 pytest tests/kernels/test_cuda_ops.py
   step runs 120 pytest tests/gpu

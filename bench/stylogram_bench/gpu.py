@@ -199,26 +199,37 @@ def timed(work: Callable[[], object], count: int = 20) -> float:
 
 
 def gram_kernels(queue: Queue) -> list[dict[str, Any]]:
-    """Our Gram matrix beside cuBLAS's at VGG's shapes: microseconds, and bytes of the features a second."""
-    rows = []
-    for c, p in ((64, 512 * 512), (128, 256 * 256), (256, 128 * 128), (512, 64 * 64), (512, 32 * 32)):
-        features = np.random.default_rng(0).standard_normal((1, c, p), np.float32)
-        there, out = queue.upload(features), queue.empty((1, c, c))
-        _core.cuda_set_math("tf32")
-        _core.gram(there, out)
-        graphs: list[Any] = []
-        with queue.capture(graphs):
-            for _ in range(50):
-                _core.gram(there, out)
-        ours = min(_graph_seconds(graphs[0], queue) for _ in range(5)) / 50
-        torch.backends.cuda.matmul.allow_tf32 = True
-        flat = torch.from_numpy(features[0]).cuda()
-        theirs = timed(partial(torch.matmul, flat, flat.T))
-        rows.append(
-            {"c": c, "p": p, "ours_us": ours * 1e6, "cublas_us": theirs * 1e6, "ours_gb_s": 4 * c * p / ours / 1e9}
-        )
-        _core.cuda_set_math("fp32")
-    return rows
+    """Our Gram matrix beside cuBLAS's at VGG's shapes: microseconds, and bytes of the features a second. In tf32 the
+    channels come first, in 16 bits last, as a network leaves them."""
+    return [
+        _gram_kernel(queue, c, p, kind)
+        for kind in ("tf32", "bf16", "fp16")
+        for c, p in ((64, 512 * 512), (128, 256 * 256), (256, 128 * 128), (512, 64 * 64), (512, 32 * 32))
+    ]
+
+
+def _gram_kernel(queue: Queue, c: int, p: int, kind: str) -> dict[str, Any]:
+    last = kind != "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = True
+    types = {"tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    flat = torch.randn((p, c) if last else (c, p)).to(types[kind])
+    stored = flat.view(torch.int16).numpy().view(np.uint16 if kind == "bf16" else np.float16) if last else flat.numpy()
+    there, out = queue.upload(stored[None]), queue.empty((1, c, c))
+    _core.cuda_set_math("tf32")
+    work = partial(_core.gram, there, out, channels_last=last)
+    work()
+    graphs: list[Any] = []
+    with queue.capture(graphs):
+        for _ in range(50):
+            work()
+    ours = min(_graph_seconds(graphs[0], queue) for _ in range(5)) / 50
+    _core.cuda_set_math("fp32")
+    flat = flat.cuda()
+    theirs = timed(partial(torch.matmul, flat.T, flat) if last else partial(torch.matmul, flat, flat.T))
+    return {
+        "c": c, "p": p, "numbers": kind, "ours_us": ours * 1e6, "cublas_us": theirs * 1e6,
+        "ours_gb_s": stored.nbytes / ours / 1e9,
+    }  # fmt: skip
 
 
 def _graph_seconds(graph: Any, queue: Queue) -> float:
@@ -269,7 +280,7 @@ def table(record: dict[str, Any]) -> str:
         lines.append(f"  {precision}: " + ", ".join(shown))
     for row in record["gram"]:
         ours, theirs = f"{row['ours_us']:.1f} us, {row['ours_gb_s']:.0f} GB/s", f"{row['cublas_us']:.1f} us"
-        lines.append(f"  gram {row['c']}x{row['p']}: {ours}; cuBLAS {theirs}")
+        lines.append(f"  gram {row['c']}x{row['p']} {row['numbers']}: {ours}; cuBLAS {theirs}")
     return "\n".join(lines)
 
 

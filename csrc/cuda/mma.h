@@ -6,7 +6,10 @@
 // (PTX ISA, "Matrix fragments for mma.m16n8k8 with .tf32" and "... for mma.m16n8k16 with floating point type".)
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/host_device.h"
+#include "cuda/narrow.h"
 #include "cuda/runtime.h"
 
 namespace stylogram::cuda {
@@ -58,9 +61,35 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const std::uint32_t* a, 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+__device__ __forceinline__ void mma_f16(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/// Four matrices of 8 x 8 numbers of 16 bits, of whose rows a lane names one: lane l row l % 8 of matrix l / 8. Of each
+/// a lane gets the numbers (g, 2 t) and (g, 2 t + 1), or, turned, (2 t, g) and (2 t + 1, g).
+template <bool Turned>
+__device__ __forceinline__ void load_matrices(std::uint32_t (&d)[4], const void* row) {
+  const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(row));
+  if constexpr (Turned) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(address)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+                 : "r"(address)
+                 : "memory");
+  }
+}
+
 #elif STYLOGRAM_TENSOR_CORES
 using emulator::from_tf32;
+using emulator::load_matrices;
 using emulator::mma_bf16;
+using emulator::mma_f16;
 using emulator::mma_tf32;
 using emulator::to_bf16x2;
 using emulator::to_tf32;
@@ -179,6 +208,65 @@ __device__ __forceinline__ void warp_multiply(float (&sums)[2][4][4], const Left
   }
 }
 
+__device__ __forceinline__ void mma(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b, BFloat16) {
+  mma_bf16(d, a, b);
+}
+__device__ __forceinline__ void mma(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b, Float16) {
+  mma_f16(d, a, b);
+}
+
+/// Two numbers of a register, each times a weight and rounded again.
+template <class T>
+__device__ __forceinline__ std::uint32_t weighted(std::uint32_t pair, float low, float high) {
+  const T first = narrowed<T>(low * widened(T{static_cast<std::uint16_t>(pair)}));
+  const T second = narrowed<T>(high * widened(T{static_cast<std::uint16_t>(pair >> 16)}));
+  return first.bits | static_cast<std::uint32_t>(second.bits) << 16;
+}
+
+/// sums += left^T diag(weights) right, both (Depth, 32) numbers of 16 bits in shared memory, rows `Row` apart; the
+/// weights may be null.
+template <class T, int Depth, int Row>
+__device__ __forceinline__ void warp_multiply_turned(float (&sums)[2][4][4], const T* left, const T* right,
+                                                     const float* weights) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int t = lane % 4;
+#pragma unroll
+  for (int k = 0; k < Depth; k += 16) {
+    std::uint32_t a[2][4], b[2][4];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      load_matrices<true>(a[i], left + (k + lane % 8 + lane / 16 * 8) * Row + 16 * i + lane / 8 % 2 * 8);
+      load_matrices<true>(b[i], right + (k + lane % 16) * Row + 16 * i + lane / 16 * 8);
+    }
+    if (weights != nullptr) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        const float* at = weights + k + 2 * t + e % 4 / 2 * 8;
+        a[e / 4][e % 4] = weighted<T>(a[e / 4][e % 4], at[0], at[1]);
+      }
+    }
+#pragma unroll
+    for (int e = 0; e < 8; ++e) mma(sums[e / 4][e % 4], a[e / 4], b[e % 4 / 2] + e % 2 * 2, T{});
+  }
+}
+
+/// sums += left right^T, both (32, Depth) numbers of 16 bits in shared memory, rows `Row` apart.
+template <class T, int Depth, int Row>
+__device__ __forceinline__ void warp_multiply_along(float (&sums)[2][4][4], const T* left, const T* right) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+#pragma unroll
+  for (int k = 0; k < Depth; k += 16) {
+    std::uint32_t a[2][4], b[2][4];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      load_matrices<false>(a[i], left + (16 * i + lane % 16) * Row + k + lane / 16 * 8);
+      load_matrices<false>(b[i], right + (16 * i + lane % 8 + lane / 16 * 8) * Row + k + lane / 8 % 2 * 8);
+    }
+#pragma unroll
+    for (int e = 0; e < 8; ++e) mma(sums[e / 4][e % 4], a[e / 4], b[e % 4 / 2] + e % 2 * 2, T{});
+  }
+}
+
 #else
 
 struct Tf32 {
@@ -208,6 +296,21 @@ __device__ __forceinline__ void warp_multiply(float (&sums)[2][4][4], const Left
   }
 }
 
+template <class T, int Depth, int Row>
+__device__ __forceinline__ void warp_multiply_turned(float (&sums)[2][4][4], const T* left, const T* right,
+                                                     const float* weights) {
+  warp_multiply<Tf32, Depth>(
+      sums, [=](int i, int k) { return widened(left[k * Row + i]) * (weights == nullptr ? 1.0F : weights[k]); },
+      [=](int k, int j) { return widened(right[k * Row + j]); });
+}
+
+template <class T, int Depth, int Row>
+__device__ __forceinline__ void warp_multiply_along(float (&sums)[2][4][4], const T* left, const T* right) {
+  warp_multiply<Tf32, Depth>(
+      sums, [=](int i, int k) { return widened(left[i * Row + k]); },
+      [=](int k, int j) { return widened(right[j * Row + k]); });
+}
+
 #endif
 
 /// body(M{}) with the type of `math`.
@@ -226,11 +329,13 @@ void with_math(Math math, const Body& body) {
 // Copies to shared memory that are under way while the block computes: in groups, which `copies_left` waits for.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800 && !defined(STYLOGRAM_EMULATED)
 
-/// 4 or 16 bytes, or as many zeros.
+/// 2, 4 or 16 bytes, or as many zeros. Two are not under way: they are there.
 template <int Bytes>
-__device__ __forceinline__ void copy_async(float* to, const float* from, bool inside) {
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  if constexpr (Bytes == 16) {
+  if constexpr (Bytes == 2) {
+    *static_cast<std::uint16_t*>(to) = inside ? *static_cast<const std::uint16_t*>(from) : std::uint16_t{0};
+  } else if constexpr (Bytes == 16) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(inside ? 16 : 0)
                  : "memory");
   } else {
@@ -247,9 +352,12 @@ __device__ __forceinline__ void copies_left() {
 #else
 
 template <int Bytes>
-__device__ __forceinline__ void copy_async(float* to, const float* from, bool inside) {
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
+  using Part = std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>;
 #pragma unroll
-  for (int i = 0; i < Bytes / 4; ++i) to[i] = inside ? from[i] : 0.0F;
+  for (int i = 0; i < Bytes / static_cast<int>(sizeof(Part)); ++i) {
+    static_cast<Part*>(to)[i] = inside ? static_cast<const Part*>(from)[i] : Part{0};
+  }
 }
 __device__ __forceinline__ void commit_copies() {}
 template <int Left>

@@ -3,31 +3,16 @@
 namespace stylogram::cuda {
 namespace {
 
+constexpr int kCount = static_cast<int>(kThreads);
 constexpr int kRows = 64;
 constexpr int kColumns = 128;
 constexpr int kDepth = 32;
-constexpr int kLeftRow = kDepth + kPad;
-constexpr int kRightRow = kColumns + 2 * kPad;  // four rows and eight columns of a read are 32 banks
+constexpr int kLeftRow = kDepth + kPad<float>;
+constexpr int kRightRow = kColumns + 2 * kPad<float>;  // four rows and eight columns of a read are 32 banks
 constexpr int kLeftSide = kRows * kLeftRow;
 constexpr int kStage = kLeftSide + kDepth * kRightRow;
 constexpr int kStages = 2;
 constexpr std::size_t kShared = kStages * kStage * sizeof(float);
-
-// A rectangle of `height` x `width` floats of a matrix (rows, columns) in shared memory, beyond its edges zeros.
-template <int Height, int Width, int Row, bool Wide>
-__device__ __forceinline__ void load(float* to, const float* from, std::int64_t rows, std::int64_t columns,
-                                     std::int64_t row, std::int64_t column) {
-  constexpr int width = Wide ? 4 : 1;
-  constexpr int across = Width / width;
-#pragma unroll
-  for (int i = 0; i < Height * across / static_cast<int>(kThreads); ++i) {
-    const int number = i * static_cast<int>(kThreads) + static_cast<int>(threadIdx.x);
-    const int r = number / across;
-    const int c = number % across * width;
-    const bool inside = row + r < rows && column + c < columns;
-    copy_async<4 * width>(to + r * Row + c, from + (inside ? (row + r) * columns + column + c : 0), inside);
-  }
-}
 
 template <class M, bool Wide>
 __global__ void __launch_bounds__(kThreads) wide_kernel(WideProduct product) {
@@ -42,8 +27,10 @@ __global__ void __launch_bounds__(kThreads) wide_kernel(WideProduct product) {
   const auto begin = [&](std::int64_t chunk) {
     if (chunk < chunks) {
       float* stage = stages + chunk % kStages * kStage;
-      load<kRows, kDepth, kLeftRow, Wide>(stage, left, product.m, product.k, row, chunk * kDepth);
-      load<kDepth, kColumns, kRightRow, Wide>(stage + kLeftSide, right, product.k, product.n, chunk * kDepth, column);
+      load_block<kCount, kRows, kDepth, kLeftRow, Wide>(stage, left, product.k, product.m, product.k, row,
+                                                        chunk * kDepth, InOrder{});
+      load_block<kCount, kDepth, kColumns, kRightRow, Wide>(stage + kLeftSide, right, product.n, product.k, product.n,
+                                                            chunk * kDepth, column, InOrder{});
     }
     commit_copies();
   };

@@ -40,6 +40,8 @@ double any_stretch(const Stretch& s, bool accumulate) {
 
 // Elements [begin, end) of picture n, cut where a channel ends if there are weights.
 double range(const FeatureLoss& loss, std::int64_t n, std::int64_t begin, std::int64_t end) {
+  const auto* features = static_cast<const float*>(loss.features);
+  auto* gradient = static_cast<float*>(loss.gradient);
   const std::int64_t period = loss.weight == nullptr ? loss.m : loss.positions;
   double sum = 0;
   while (begin < end) {
@@ -47,9 +49,9 @@ double range(const FeatureLoss& loss, std::int64_t n, std::int64_t begin, std::i
     const std::int64_t length = std::min(end - begin, period - offset);
     const std::int64_t at = n * loss.m + begin;
     const float* weight = loss.weight == nullptr ? nullptr : loss.weight + offset;
-    sum += any_stretch({loss.features + at, loss.target + at, weight, loss.gradient + at, length,
-                        static_cast<float>(2 * loss.scale[n])},
-                       loss.accumulate);
+    sum += any_stretch(
+        {features + at, loss.target + at, weight, gradient + at, length, static_cast<float>(2 * loss.scale[n])},
+        loss.accumulate);
     begin += length;
   }
   return sum;
@@ -61,6 +63,7 @@ void feature_loss(const FeatureLoss& loss, Stream stream) {
   if (stream.device == Device::cuda) {
     return cuda::twin<void(const FeatureLoss&, Stream)>("feature_loss")(loss, stream);
   }
+  require_plain("feature_loss", loss.form);
   const Slices slices(loss.m, 32768, 64);
   sum_over_slices(loss.n, slices.count, loss.value, [&](std::int64_t n, std::int64_t slice) {
     return loss.scale[n] * range(loss, n, slices.begin(slice), slices.end(slice));

@@ -10,19 +10,21 @@
 #include <cstdint>
 
 #include "dispatch.h"
+#include "ops/form.h"
 
 namespace stylogram::ops {
 
 struct FeatureLoss {
   std::int64_t n, m;
-  const float* features;  // (N, M)
-  const float* target;    // (N, M)
-  const double* scale;    // (N)
-  float* gradient;        // (N, M): set, or added to
-  double* value;          // (N): added to, in double
+  const void* features;  // (N, M)
+  const float* target;   // (N, M), in the order of the features
+  const double* scale;   // (N)
+  void* gradient;        // (N, M): set, or added to
+  double* value;         // (N): added to, in double
   bool accumulate;
   const float* weight = nullptr;  // (positions), M a multiple of it
   std::int64_t positions = 0;
+  Form form = {};
 };
 void feature_loss(const FeatureLoss& loss, Stream stream);
 

@@ -46,8 +46,8 @@ Weights prepare(const GramShape& shape) {
   return {sums, roots};
 }
 
-void gram_of(const GramShape& shape, const Weights& weights, const float* features, float* out) {
-  gemm::Symmetric product{shape.n, shape.c, shape.p, features, out, weights.sums};
+void gram_of(const GramShape& shape, const Weights& weights, const void* features, float* out) {
+  gemm::Symmetric product{shape.n, shape.c, shape.p, static_cast<const float*>(features), out, weights.sums};
   product.root = weights.roots;
   product.root_stride = shape.mask_stride;
   gemm::multiply_by_transpose(product);
@@ -69,10 +69,11 @@ double subtract(const float* gram, const float* target, float factor, float* dif
 
 }  // namespace
 
-void gram(const GramShape& shape, const float* features, float* out, Stream stream) {
+void gram(const GramShape& shape, const void* features, float* out, Stream stream) {
   if (stream.device == Device::cuda) {
-    return cuda::twin<void(const GramShape&, const float*, float*, Stream)>("gram")(shape, features, out, stream);
+    return cuda::twin<void(const GramShape&, const void*, float*, Stream)>("gram")(shape, features, out, stream);
   }
+  require_plain("gram", shape.form);
   gram_of(shape, prepare(shape), features, out);
 }
 
@@ -80,6 +81,7 @@ void gram_loss(const GramShape& shape, const GramLoss& loss, Stream stream) {
   if (stream.device == Device::cuda) {
     return cuda::twin<void(const GramShape&, const GramLoss&, Stream)>("gram_loss")(shape, loss, stream);
   }
+  require_plain("gram_loss", shape.form);
   thread_local Scratch<float> scratch;
   const Weights weights = prepare(shape);
   gram_of(shape, weights, loss.features, loss.gram);
@@ -93,7 +95,8 @@ void gram_loss(const GramShape& shape, const GramLoss& loss, Stream stream) {
     return loss.scale[n] * subtract(loss.gram + at, loss.target + at, factor, difference + at, length);
   });
   for (std::int64_t n = 0; n < shape.n; ++n) loss.value[n] += loss.offset[n];
-  gemm::Product product{shape.n, shape.c, shape.c, shape.p, difference, loss.features, loss.gradient};
+  const auto* features = static_cast<const float*>(loss.features);
+  gemm::Product product{shape.n, shape.c, shape.c, shape.p, difference, features, static_cast<float*>(loss.gradient)};
   product.accumulate = loss.accumulate;
   product.column_scale = shape.mask;
   product.scale_stride = shape.mask_stride;

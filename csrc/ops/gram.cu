@@ -28,18 +28,20 @@ __global__ void __launch_bounds__(1024)
   if (threadIdx.x == 0) sums[blockIdx.x] = bad == 0 && total > 0 ? total : static_cast<double>(NAN);
 }
 
-template <class Math, bool Wide>
+template <class Form>
 __global__ void __launch_bounds__(kSquareThreads)
-    gram_tiles(const float* features, const float* mask, std::int64_t mask_stride, std::int64_t c, std::int64_t p,
+    gram_tiles(const void* features, const float* mask, std::int64_t mask_stride, std::int64_t c, std::int64_t p,
                float* partials) {
-  STYLOGRAM_SHARED(float, stages);
+  using Product = SquareProduct<Form>;
+  STYLOGRAM_SHARED(float, memory);
+  auto* stages = reinterpret_cast<typename Product::Stage*>(memory);
   const GramPlan plan(c, p);
   const std::int64_t n = blockIdx.y;
   const std::int64_t tile = blockIdx.x % plan.tiles;
   const std::int64_t split = blockIdx.x / plan.tiles;
-  const float* own = features + n * c * p;
+  const auto* own = static_cast<const typename Form::Number*>(features) + n * c * p;
   const float* weights = mask == nullptr ? nullptr : mask + n * mask_stride;
-  SquareProduct<Math, Wide> product(own, own, weights, c, p, Half::row(tile), Half::column(tile), stages);
+  Product product(own, weights, c, p, Half::row(tile), Half::column(tile), stages);
   product.run(plan.positions.begin(split), plan.positions.end(split));
   float* out = partials + ((n * plan.positions.count + split) * plan.tiles + tile) * kTileSize;
   product.each([&](int row, int column, float value) { out[row * kTile + column] = value; });
@@ -47,17 +49,19 @@ __global__ void __launch_bounds__(kSquareThreads)
 
 struct Finish {
   std::int64_t c, p;
+  double unit;
   const float* partials;
   const double* sums;  // (N) of the mask; null without one
   float* gram;
   const float* target;  // null: only G is wanted
   const double* scale;
   const double* offset;
-  float* difference;
+  void* difference;  // of type U
   double* value;
 };
 
 // 32 numbers of a tile for each block of 256 threads; both halves are written.
+template <class U>
 __global__ void __launch_bounds__(kThreads) gram_finish(Finish f, double* blocks, unsigned* counters) {
   __shared__ double groups[kGroups][32];
   const GramPlan plan(f.c, f.p);
@@ -79,13 +83,15 @@ __global__ void __launch_bounds__(kThreads) gram_finish(Finish f, double* blocks
     sum = 0;
     for (int g = 0; g < kGroups; ++g) sum += groups[g][threadIdx.x];
     const double weight = f.sums == nullptr ? static_cast<double>(f.p) : f.sums[n];
-    const auto g = static_cast<float>(sum / weight);
+    const auto g = static_cast<float>(f.unit * f.unit * sum / weight);
     const std::int64_t lower = (n * f.c + i) * f.c + j;
     const std::int64_t upper = (n * f.c + j) * f.c + i;
     f.gram[lower] = f.gram[upper] = g;
     if (f.target != nullptr) {
       const float delta = g - f.target[lower];
-      f.difference[lower] = f.difference[upper] = static_cast<float>(4 * f.scale[n] / weight) * delta;
+      auto* difference = static_cast<U*>(f.difference);
+      const auto factor = static_cast<float>(4 * f.scale[n] * f.unit / weight);
+      difference[lower] = difference[upper] = narrowed<U>(factor * delta);
       term = (i == j ? 1 : 2) * static_cast<double>(delta) * static_cast<double>(delta);
     }
   }
@@ -112,16 +118,39 @@ struct Places {
   }
 };
 
-template <class Math, bool Wide>
-void multiply_tiles(const char* op, const ops::GramShape& shape, const float* features, float* partials,
-                    Stream stream) {
+template <class Form>
+void multiply_tiles(const char* op, const ops::GramShape& shape, const void* features, float* partials, Stream stream) {
+  using Stage = typename SquareProduct<Form>::Stage;
   const GramPlan plan(shape.c, shape.p);
-  launch(op, gram_tiles<Math, Wide>, grid(op, plan.tiles * plan.positions.count, shape.n), kSquareThreads,
-         kSquareShared, stream, features, shape.mask, shape.mask_stride, shape.c, shape.p, partials);
+  launch(op, gram_tiles<Form>, grid(op, plan.tiles * plan.positions.count, shape.n), kSquareThreads,
+         SquareProduct<Form>::kStages * sizeof(Stage), stream, features, shape.mask, shape.mask_stride, shape.c,
+         shape.p, partials);
 }
 
-void gram_of(const char* op, const ops::GramShape& shape, Finish finish, const float* features, const Workspace& work,
+// `Wide`: rows of memory, of channels or of positions, are whole 16 bytes.
+template <bool Wide>
+void multiply_form(const char* op, const ops::GramShape& shape, const void* features, float* partials, Stream stream) {
+  const Number number = shape.form.number;
+  if (number == Number::bfloat16) {
+    return multiply_tiles<ChannelsLast<Tf32, BFloat16, Wide>>(op, shape, features, partials, stream);
+  }
+  if (number == Number::float16) {
+    return multiply_tiles<ChannelsLast<Tf32, Float16, Wide>>(op, shape, features, partials, stream);
+  }
+  with_math(stream.math, [&](auto math) {
+    using M = decltype(math);
+    if (shape.form.channels_last) {
+      return multiply_tiles<ChannelsLast<M, float, Wide>>(op, shape, features, partials, stream);
+    }
+    multiply_tiles<ChannelsFirst<M, Wide>>(op, shape, features, partials, stream);
+  });
+}
+
+void gram_of(const char* op, const ops::GramShape& shape, Finish finish, const void* features, const Workspace& work,
              const Places& places, Stream stream) {
+  const ops::Form form = shape.form;
+  check(form.channels_last || form.number == Number::float32, op,
+        "features of 16 bits are accepted with their channels last");
   auto* partials = reinterpret_cast<float*>(work.doubles + places.partials);
   if (shape.mask != nullptr) {
     double* sums = work.doubles + places.sums;
@@ -129,23 +158,21 @@ void gram_of(const char* op, const ops::GramShape& shape, Finish finish, const f
            sums);
     finish.sums = sums;
   }
-  const bool wide = shape.p % 4 == 0 && aligned(features);
-  with_math(stream.math, [&](auto math) {
-    using Math = decltype(math);
-    if (wide) {
-      multiply_tiles<Math, true>(op, shape, features, partials, stream);
-    } else {
-      multiply_tiles<Math, false>(op, shape, features, partials, stream);
-    }
-  });
+  const std::int64_t row = form.channels_last ? shape.c : shape.p;
+  const std::int64_t width = form.number == Number::float32 ? 4 : 8;
+  const bool wide = row % width == 0 && aligned(features);
+  (wide ? multiply_form<true> : multiply_form<false>)(op, shape, features, partials, stream);
   finish.c = shape.c;
   finish.p = shape.p;
+  finish.unit = static_cast<double>(form.unit);
   finish.partials = partials;
-  launch(op, gram_finish, grid(op, GramPlan(shape.c, shape.p).tiles * (kTileSize / 32), shape.n), kThreads, 0, stream,
-         finish, work.doubles + places.blocks, work.counters);
+  const bool narrow = form.number == Number::bfloat16;
+  launch(op, narrow ? gram_finish<BFloat16> : gram_finish<float>,
+         grid(op, GramPlan(shape.c, shape.p).tiles * (kTileSize / 32), shape.n), kThreads, 0, stream, finish,
+         work.doubles + places.blocks, work.counters);
 }
 
-void gram(const ops::GramShape& shape, const float* features, float* out, Stream stream) {
+void gram(const ops::GramShape& shape, const void* features, float* out, Stream stream) {
   const Places places(shape, false);
   const Workspace work = workspace("gram", stream, places.end, static_cast<std::size_t>(shape.n));
   Finish finish{};
@@ -166,7 +193,19 @@ void gram_loss(const ops::GramShape& shape, const ops::GramLoss& loss, Stream st
   finish.difference = difference;
   finish.value = loss.value;
   gram_of(op, shape, finish, loss.features, work, places, stream);
-  WideProduct product{shape.c, shape.c, shape.p, difference, loss.features, loss.gradient};
+  if (shape.form.channels_last) {
+    LastProduct product{shape.c, shape.p, shape.form.number, loss.features, difference, loss.gradient};
+    product.row_scale = shape.mask;
+    product.scale_stride = shape.mask_stride;
+    product.accumulate = loss.accumulate;
+    return multiply(op, product, shape.n, stream);
+  }
+  WideProduct product{shape.c,
+                      shape.c,
+                      shape.p,
+                      difference,
+                      static_cast<const float*>(loss.features),
+                      static_cast<float*>(loss.gradient)};
   product.column_scale = shape.mask;
   product.scale_stride = shape.mask_stride;
   product.accumulate = loss.accumulate;

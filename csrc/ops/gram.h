@@ -12,27 +12,29 @@
 #include <cstdint>
 
 #include "dispatch.h"
+#include "ops/form.h"
 
 namespace stylogram::ops {
 
-/// Sizes, and the mask: w (P) with mask_stride 0, or (N, P) with mask_stride P; null for ones.
+/// Sizes, and the mask: w (P) with mask_stride 0, or (N, P) with mask_stride P; null for ones. `form` is the features'.
 struct GramShape {
   std::int64_t n, c, p;
   const float* mask = nullptr;
   std::int64_t mask_stride = 0;
+  Form form = {};
 };
 
 /// out (N, C, C) = G of features (N, C, P). Throws if a weight is negative or not finite, or a mask's sum is 0.
-void gram(const GramShape& shape, const float* features, float* out, Stream stream);
+void gram(const GramShape& shape, const void* features, float* out, Stream stream);
 
 /// `gram` (N, C, C) is set to G; gradient (N, C, P) is set, or added to; value (N) is added to, in double.
 struct GramLoss {
-  const float* features;
+  const void* features;
   const float* target;   // (N, C, C), A, symmetric
   const double* scale;   // (N)
   const double* offset;  // (N)
   float* gram;
-  float* gradient;
+  void* gradient;
   double* value;
   bool accumulate;
 };

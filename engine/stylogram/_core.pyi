@@ -18,8 +18,18 @@ class _OnGpu(Protocol):
 _Floats = NDArray[np.float32] | _OnGpu
 _Doubles = NDArray[np.float64] | _OnGpu
 
-def gram(features: _Floats, out: _Floats, mask: _Floats | None = None) -> None:
-    """out = F diag(w) Fᵀ / Σw; features (N,C,P), out (N,C,C), mask w (P) or (N,P), finite and >= 0, ones if None."""
+def gram(
+    features: _Floats,
+    out: _Floats,
+    mask: _Floats | None = None,
+    channels_last: bool = False,
+    unit: float = 1.0,
+) -> None:
+    """out = F diag(w) Fᵀ / Σw; features (N,C,P), out (N,C,C), mask w (P) or (N,P), finite and >= 0, ones if None.
+
+    On a GPU features may be (N,P,C), with `channels_last`, and then float16, or bfloat16 as its bits in uint16; a 1 of
+    them stands for `unit`.
+    """
 
 def gram_loss(
     features: _Floats,
@@ -31,11 +41,14 @@ def gram_loss(
     value: _Doubles,
     accumulate: bool,
     mask: _Floats | None = None,
+    channels_last: bool = False,
+    unit: float = 1.0,
 ) -> None:
     """value += scale ‖G − A‖² + offset; gradient = (or +=, with accumulate) 4 scale / Σw (G − A) F diag(w).
 
     features and gradient (N,C,P), target A (N,C,C), symmetric; scale, offset and value (N), mask as in `gram`;
-    gram (N,C,C) becomes G. Gatys, Ecker and Bethge (2015), equations 3 to 6.
+    gram (N,C,C) becomes G. `channels_last` and `unit` as in `gram`, of the gradient the first: it is bfloat16 where the
+    features are, else float32. Gatys, Ecker and Bethge (2015), equations 3 to 6.
     """
 
 def feature_loss(
@@ -46,10 +59,13 @@ def feature_loss(
     value: _Doubles,
     accumulate: bool,
     weight: _Floats | None = None,
+    channels_last: bool = False,
+    unit: float = 1.0,
 ) -> None:
     """value += scale Σ w (F − P)²; gradient = (or +=, with accumulate) 2 scale w (F − P).
 
-    features, target and gradient (N,M), scale and value (N), weight (P), repeated M / P times, ones if None.
+    features, target and gradient (N,M), scale and value (N), weight (P), repeated M / P times, ones if None; with
+    `channels_last` each M / P times. Types on a GPU, and `unit`, as in `gram_loss`; the target is float32.
     """
 
 def tv(

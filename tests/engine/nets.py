@@ -38,6 +38,16 @@ def blocks(height, width, seed, cell=4, tint=(1, 1, 1)):
     return np.kron(cells, np.ones((cell, cell, 1)))[:height, :width].astype("f4")
 
 
+def put(gradient, values):
+    """`values` (N,C,h,w) float32 into a GPU's DeviceFeatures, in its type and order."""
+    array = gradient.array
+    if array.dtype == np.uint16:  # bfloat16, to nearest
+        bits = values.view(np.uint32)
+        values = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+    values = values.transpose(0, 2, 3, 1) if gradient.channels_last else values
+    array.upload(np.ascontiguousarray(values))
+
+
 def by_hand(*nodes, constants=None, tap="y"):
     """A network of our own making; `x` is the picture, `tap` its layer, called `deep`."""
     tensors = [

@@ -12,6 +12,7 @@ from stylogram import _core, devices, painting, stylize
 from stylogram.devices import library, sessions, tensorrt
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import AHEAD
+from stylogram.devices.features import DeviceFeatures
 from stylogram.devices.sessions import DevicePass, Place
 from stylogram.devices.terms import moved
 from stylogram.driver import Diverged
@@ -63,7 +64,7 @@ def test_a_pass_is_the_cpus(place):
     for tap in taps:
         assert np.allclose(gpu.features[tap], cpu.features[tap], rtol=1e-5, atol=1e-5)
         cpu.gradients[tap][:] = np.random.default_rng(1).standard_normal(cpu.gradients[tap].shape, np.float32)
-        gpu.gradients_on_gpu[tap].upload(cpu.gradients[tap])
+        nets.put(gpu.gradients_on_gpu[tap], cpu.gradients[tap])
     cpu.backward()
     gpu.backward()
     got = gpu.gradient_on_gpu.download()
@@ -175,9 +176,10 @@ def test_losses_of_several_pictures_become_one(place):
             regular = painting._PicturesTogether("tv", smooth)
             arrays = [features, np.zeros(shape, np.float32), np.zeros(n), picture, np.zeros_like(picture)]
             if on_gpu:
-                terms = [moved(copy.deepcopy(term), place.queue) for term in terms]
-                regular = moved(regular, place.queue)
                 arrays = [place.queue.upload(array) for array in arrays]
+                arrays[:2] = [DeviceFeatures(array) for array in arrays[:2]]
+                terms = [moved(copy.deepcopy(term), place.queue, {"t": arrays[0]}) for term in terms]
+                regular = moved(regular, place.queue)
             values, gradient, total, shown, slope = *arrays[:3], *arrays[3:]
             for number, term in enumerate(terms):
                 term.add(values, gradient, number > 0, total)

@@ -62,7 +62,7 @@ def test_a_pass_is_the_cpus(device, precision, shape):
         got = gpu.features[tap]
         assert np.linalg.norm(got - cpu.features[tap]) < features * np.linalg.norm(cpu.features[tap]), tap
         cpu.gradients[tap][:] = np.random.default_rng(1).standard_normal(cpu.gradients[tap].shape, np.float32)
-        gpu.gradients_on_gpu[tap].upload(cpu.gradients[tap])
+        nets.put(gpu.gradients_on_gpu[tap], cpu.gradients[tap])
     cpu.backward()
     for _ in range(3):
         gpu.backward()

@@ -340,6 +340,7 @@ def test_a_gpu_without_tensor_cores_of_tf32_gets_the_same(pytestconfig: pytest.C
     """Compute capability 7.5, in a process of its own: one has one library."""
     environment = os.environ | {"STYLOGRAM_TEST_CUDA": "750"}
     chosen = "test_gram_loss_is_the_formula and (65-129 or 3-7) or test_matmul"
-    command = [sys.executable, "-m", "pytest", "-q", "-k", chosen, __file__]
+    files = [__file__, str(emulated.ROOT / "tests/kernels/test_cuda_last.py")]
+    command = [sys.executable, "-m", "pytest", "-q", "-k", chosen, *files]
     done = subprocess.run(command, cwd=emulated.ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]

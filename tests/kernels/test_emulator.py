@@ -21,7 +21,7 @@ wide = features[0].astype(np.float64)
 print(np.abs(out.download()[0] - wide @ wide.T / 300).max() < 1e-5)
 """
 BARRIER = "      __syncthreads();  // the chunk is there, and the one before it is done with\n"
-END = "row < c_ && at + k < end"
+END = "column + c < columns"
 
 pytestmark = pytest.mark.skipif(emulated.CHOSEN != "900", reason="the emulator's own checks")
 

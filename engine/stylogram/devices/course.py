@@ -52,7 +52,7 @@ class DeviceObjective(Objective):
         super().__init__(cast(Descending, network), features, pictures)  # of it, the shape alone is looked at
         queue = network.place.queue
         self._pass, self._queue, self._optimiser, self._clamp = network, queue, optimiser, clamp
-        self._on_features: list[DeviceTerm] = [moved(term, queue) for term in features]
+        self._on_features: list[DeviceTerm] = [moved(term, queue, network.taps_on_gpu) for term in features]
         self._on_pictures: list[DevicePictureTerm] = [moved(term, queue) for term in pictures]
         self._left, self._ahead, self._evaluated = iterations, ahead, 0
         self._rows: list[NDArray[np.float64]] = []

@@ -19,6 +19,7 @@ from stylogram_export.gpu import portable, portable_forward
 from stylogram_export.graph import cut
 from stylogram_export.precision import narrowed, narrowed_forward
 from stylogram_export.specialise import specialise
+from stylogram_export.taps_last import taps_last
 
 from .. import _core, losses
 from ..errors import Error
@@ -26,6 +27,7 @@ from ..objective import Failed
 from ..session import Array, Shape, output_shapes
 from . import tensorrt
 from .arrays import DeviceArray, Graph, Host, Queue
+from .features import DeviceFeatures
 from .library import explained
 
 _log = logging.getLogger("stylogram")
@@ -203,10 +205,13 @@ def outputs(model: onnx.ModelProto, queue: Queue) -> dict[str, tuple[DeviceArray
     kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.output}
     made = {}
     for name, shape in output_shapes(model).items():
-        kind = kinds[name]
-        numpy = np.uint16 if kind == TensorProto.BFLOAT16 else helper.tensor_dtype_to_np_dtype(kind)
-        made[name] = (queue.empty(shape, numpy), kind)
+        made[name] = (queue.empty(shape, numpy_type(kinds[name])), kinds[name])
     return made
+
+
+def numpy_type(kind: int) -> Any:
+    """NumPy's type for ONNX's number of one; of bfloat16 the bits."""
+    return np.uint16 if kind == TensorProto.BFLOAT16 else helper.tensor_dtype_to_np_dtype(kind)
 
 
 class _Bound:
@@ -277,8 +282,9 @@ class DevicePass:
     """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps, on a GPU.
 
     Setting up, it is used as a FeaturePass: `picture` (N,3,H,W) and `features[tap]` are NumPy arrays, which forward()
-    carries up and down. In the loop `forward_only` and `backward` work on the GPU arrays `on_gpu` (picture),
-    `gradient_on_gpu`, `taps_on_gpu` and `gradients_on_gpu`, and nothing is carried.
+    carries up and down. In the loop `forward_only` and `backward` work on the GPU arrays `on_gpu` (picture) and
+    `gradient_on_gpu`, and on `taps_on_gpu` and `gradients_on_gpu`, which lie as the network has them (DeviceFeatures);
+    nothing is carried.
     """
 
     def __init__(
@@ -311,11 +317,23 @@ class DevicePass:
         """Both sessions, run once: that is when ONNX Runtime asks cuDNN for convolutions, and captures its graphs."""
         queue, taps = place.queue, self.taps
         pair = derivative_for(model, taps, self.shape, relu, place)
+        pair, last = (pair, {}) if place.layout == "first" else taps_last(pair)
         arrays = outputs(pair.forward, queue)
-        self.taps_on_gpu = {tap: arrays[tap][0] for tap in taps}
-        self.shapes: dict[str, tuple[int, ...]] = {tap: array.shape for tap, array in self.taps_on_gpu.items()}
-        self.gradients_on_gpu = {tap: queue.zeros(self.taps_on_gpu[tap].shape) for tap in taps}
-        incoming = {f"gy:{tap}": (self.gradients_on_gpu[tap], TensorProto.FLOAT) for tap in taps}
+        self.taps_on_gpu = {
+            tap: DeviceFeatures(arrays[last[tap].output][0], True, last[tap].unit)
+            if tap in last
+            else DeviceFeatures(arrays[tap][0])
+            for tap in taps
+        }
+        self.shapes = {tap: features.shape for tap, features in self.taps_on_gpu.items()}
+        self.gradients_on_gpu, incoming = {}, {}
+        for value in pair.backward.graph.input:
+            tap, kind = value.name.removeprefix("gy:"), value.type.tensor_type.elem_type
+            if tap == value.name:
+                continue
+            there = queue.zeros(self.taps_on_gpu[tap].array.shape, numpy_type(kind))
+            self.gradients_on_gpu[tap] = DeviceFeatures(there, self.taps_on_gpu[tap].channels_last)
+            incoming[value.name] = there, kind
         arrays[pair.forward.graph.input[0].name] = (self.on_gpu, TensorProto.FLOAT)
         self._forward = _Bound(pair.forward, arrays, place)
         self._backward = _Bound(
@@ -342,7 +360,7 @@ class DevicePass:
         """The picture on the GPU -> features there."""
         self._forward.run()
 
-    def features_of(self, taps: Sequence[str], picture: Array) -> dict[str, DeviceArray]:
+    def features_of(self, taps: Sequence[str], picture: Array) -> dict[str, DeviceFeatures]:
         """As the function of this name, of a picture of the pass's shape. They are there until the next forward."""
         self.on_gpu.upload(picture)
         self.forward_only()
@@ -354,7 +372,7 @@ class DevicePass:
 
 
 class _Downloads(Mapping[str, Array]):
-    def __init__(self, arrays: Mapping[str, DeviceArray]) -> None:
+    def __init__(self, arrays: Mapping[str, DeviceFeatures]) -> None:
         self._arrays = arrays
 
     def __getitem__(self, name: str) -> Array:
@@ -367,7 +385,7 @@ class _Downloads(Mapping[str, Array]):
         return len(self._arrays)
 
 
-def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, DeviceArray]:
+def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, place: Place) -> dict[str, DeviceFeatures]:
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets. An engine of TensorRT's
     for one run would cost minutes: ONNX Runtime's CUDA has it."""
     with beside.current() as constants:
@@ -379,10 +397,10 @@ def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, pla
         once = replace(place, kind=kind, graphs=False, layout="first")
         bound = _Bound(part, {part.graph.input[0].name: (source, TensorProto.FLOAT), **arrays}, once)
     bound.run()
-    return {tap: arrays[tap][0] for tap in taps}
+    return {tap: DeviceFeatures(arrays[tap][0]) for tap in taps}
 
 
-def wanted(features: Mapping[str, DeviceArray], loss: str) -> Mapping[str, Any]:
+def wanted(features: Mapping[str, DeviceFeatures], loss: str) -> Mapping[str, Any]:
     """Features as a style loss takes them for its targets: on the GPU, or a copy on the host."""
     there = hasattr(losses.load("style", loss).Term, "to")
     return features if there else {tensor: values.download() for tensor, values in features.items()}

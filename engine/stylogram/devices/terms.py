@@ -1,10 +1,12 @@
 """Losses on a GPU: their arrays are moved there, and those of several pictures become one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..errors import Error
 from .arrays import DeviceArray, Queue
+from .features import DeviceFeatures
 
 
 class DeviceTerm(Protocol):
@@ -13,7 +15,10 @@ class DeviceTerm(Protocol):
     name: str
     tap: str
 
-    def add(self, features: DeviceArray, gradient: DeviceArray, accumulate: bool, value: DeviceArray) -> None:
+    def to(self, queue: Queue, features: DeviceFeatures) -> None:
+        """Move what add() reads to the GPU, to the order in which the features at the tap lie."""
+
+    def add(self, features: DeviceFeatures, gradient: DeviceFeatures, accumulate: bool, value: DeviceArray) -> None:
         """value (N) += the loss; gradient (N,C,h,w) = its derivative, or += when `accumulate`."""
 
 
@@ -22,24 +27,30 @@ class DevicePictureTerm(Protocol):
 
     name: str
 
+    def to(self, queue: Queue) -> None:
+        """Move what add() reads to the GPU."""
+
     def add(self, picture: DeviceArray, gradient: DeviceArray, value: DeviceArray) -> None:
         """value (N) += the loss; gradient (N,3,H,W) += its derivative."""
 
 
-def moved(term: Any, queue: Queue) -> Any:
-    """`term` on the GPU of `queue`. Raises Error for a loss that has no kernel there."""
+def moved(term: Any, queue: Queue, taps: Mapping[str, DeviceFeatures] = MappingProxyType({})) -> Any:
+    """`term` on the GPU of `queue`; `taps`: what there is at each. Raises Error for a loss that has no kernel there."""
     if hasattr(term, "each"):  # one for each picture of a batch
-        return _Batch(term.name, getattr(term, "tap", ""), _joined(term.each(), queue))
+        return _Batch(term.name, getattr(term, "tap", ""), _joined(term.each(), queue, taps))
     if not hasattr(term, "to"):
         raise Error(f"{term.name}: this loss has no kernel for a GPU; --device cpu is accepted")
-    term.to(queue)
+    if hasattr(term, "tap"):
+        term.to(queue, taps[term.tap])
+    else:
+        term.to(queue)
     return term
 
 
 Placed = tuple[slice, Any]  # a term and the pictures that it is for
 
 
-def _joined(each: Sequence[Sequence[Any]], queue: Queue) -> list[Placed]:
+def _joined(each: Sequence[Sequence[Any]], queue: Queue, taps: Mapping[str, DeviceFeatures]) -> list[Placed]:
     """The terms of N pictures, each with a list of its own: one for all where they are alike, else one by one."""
     placed: list[Placed] = []
     alike = len({len(own) for own in each}) == 1
@@ -53,7 +64,7 @@ def _joined(each: Sequence[Sequence[Any]], queue: Queue) -> list[Placed]:
             placed.append((slice(0, len(column)), whole))
     if not alike:
         placed = [(slice(at, at + 1), term) for at, own in enumerate(each) for term in own]
-    return [(place, moved(term, queue)) for place, term in placed]
+    return [(place, moved(term, queue, taps)) for place, term in placed]
 
 
 class _Batch:

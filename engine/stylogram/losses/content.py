@@ -77,16 +77,21 @@ class Term:
         )
         return made
 
-    def to(self, queue: Any) -> None:
-        """Move what add() reads to the GPU of `queue`, where its arguments are then."""
-        self._target, self._scale = queue.upload(self._target), queue.upload(self._scale)
+    def to(self, queue: Any, features: Any) -> None:
+        """Move what add() reads to the GPU of `queue`, where its arguments are then: the like of `features`."""
+        self._target, self._scale = queue.upload(features.arranged(self._target)), queue.upload(self._scale)
         self._mask = None if self._mask is None else queue.upload(np.ravel(self._mask))
 
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
-        shape = self._target.shape
         _core.feature_loss(
-            features.reshape(shape), self._target, self._scale, gradient.reshape(shape), value, accumulate, self._mask
-        )
+            _row(features), self._target, self._scale, _row(gradient), value, accumulate, self._mask,
+            **getattr(features, "way", {}),
+        )  # fmt: skip
+
+
+def _row(features: Any) -> Any:
+    """(N,M); of a GPU's features in the order in which they lie (devices.features.DeviceFeatures)."""
+    return features.rows if hasattr(features, "rows") else features.reshape(len(features), -1)
 
 
 class PartTerm:

@@ -34,17 +34,18 @@ NORMALIZATIONS: dict[str, Callable[[int, int, float, int], float]] = {
 def target(features: Any, mask: Array | None = None) -> Array:
     """The Gram matrices (N,C,C) of features (N,C,h,w), per position; mask (h·w) or None.
 
-    The features may be a GPU's (devices.arrays.DeviceArray): then they are multiplied there.
+    The features may be a GPU's (devices.features.DeviceFeatures): then they are multiplied there.
     """
-    flat = _flat(features)
-    shape = (flat.shape[0], flat.shape[1], flat.shape[1])
+    n, channels = features.shape[:2]
     if hasattr(features, "queue"):
-        there = features.queue.empty(shape)
-        _core.gram(flat, there, None if mask is None else features.queue.upload(np.ascontiguousarray(mask, np.float32)))
+        queue = features.queue
+        there = queue.empty((n, channels, channels))
+        weights = None if mask is None else queue.upload(np.ascontiguousarray(mask, np.float32))
+        _core.gram(features.matrices, there, weights, **features.way)
         downloaded: Array = there.download()
         return downloaded
-    out = np.empty(shape, np.float32)
-    _core.gram(flat, out, mask)
+    out = np.empty((n, channels, channels), np.float32)
+    _core.gram(_flat(features), out, mask)
     return out
 
 
@@ -143,8 +144,8 @@ class Term:
         made._mask = np.stack(masks) if masks else None
         return made
 
-    def to(self, queue: Any) -> None:
-        """Move what add() reads to the GPU of `queue`, where its arguments are then."""
+    def to(self, queue: Any, features: Any) -> None:  # noqa: ARG002
+        """Move what add() reads to the GPU of `queue`, where its arguments are then: the like of `features`."""
         self._target, self._scale, self._offset = map(queue.upload, (self._target, self._scale, self._offset))
         self._gram = queue.empty(self._gram.shape)
         self._mask = None if self._mask is None else queue.upload(np.ascontiguousarray(self._mask, np.float32))
@@ -152,7 +153,7 @@ class Term:
     def add(self, features: Array, gradient: Array, accumulate: bool, value: Values) -> None:
         _core.gram_loss(
             _flat(features), self._target, self._scale, self._offset, self._gram, _flat(gradient), value,
-            accumulate, self._mask,
+            accumulate, self._mask, **getattr(features, "way", {}),
         )  # fmt: skip
 
 
@@ -188,4 +189,5 @@ class PartTerm(Term):
 
 
 def _flat(features: Any) -> Any:
-    return features.reshape(features.shape[0], features.shape[1], -1)
+    """(N,C,P); of a GPU's features as they lie (devices.features.DeviceFeatures)."""
+    return features.matrices if hasattr(features, "matrices") else features.reshape(*features.shape[:2], -1)

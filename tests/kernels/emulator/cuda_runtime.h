@@ -105,6 +105,12 @@ float from_tf32(std::uint32_t x);
 std::uint32_t to_bf16x2(float low, float high);
 void mma_tf32(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b);
 void mma_bf16(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b);
+void mma_f16(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b);
+void load_matrices(std::uint32_t (&d)[4], const void* row, bool turned);
+template <bool Turned>
+void load_matrices(std::uint32_t (&d)[4], const void* row) {
+  load_matrices(d, row, Turned);
+}
 
 }  // namespace emulator
 

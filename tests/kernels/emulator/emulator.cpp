@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuda/narrow.h"
 #include "cuda_runtime.h"
 
 emulator::Index threadIdx, blockIdx;
@@ -220,8 +221,6 @@ std::uint32_t to_bf16(float x) {
   return (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
 }
 
-float half_of(std::uint32_t pair, int which) { return from_tf32((pair >> (16 * which)) << 16); }
-
 // The operands of all lanes; the sum in double, rounded once.
 struct Operands {
   std::uint32_t a[4], b[2];
@@ -259,15 +258,50 @@ void mma_tf32(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
       [](const Operands* all, int k, int column) { return from_tf32(all[column * 4 + k % 4].b[k / 4] & ~0x1fffU); });
 }
 
-// PTX ISA, mma.m16n8k16, .bf16: a0 (g, 2t..), a1 (g + 8, 2t..), a2 (g, 2t + 8..), a3 (g + 8, 2t + 8..); b0 (2t.., g),
+namespace {
+
+// PTX ISA, mma.m16n8k16: a0 (g, 2t..), a1 (g + 8, 2t..), a2 (g, 2t + 8..), a3 (g + 8, 2t + 8..); b0 (2t.., g),
 // b1 (2t + 8.., g); the lower half of a register has the lower k.
-void mma_bf16(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
+template <class T>
+void multiply_halves(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
+  const auto half = [](std::uint32_t pair, int which) {
+    return stylogram::cuda::widened(T{static_cast<std::uint16_t>(pair >> (16 * which))});
+  };
   multiply(
       d, a, b, 16,
-      [](const Operands* all, int row, int k) {
-        return half_of(all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
+      [=](const Operands* all, int row, int k) {
+        return half(all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
       },
-      [](const Operands* all, int k, int column) { return half_of(all[column * 4 + k % 8 / 2].b[k / 8], k % 2); });
+      [=](const Operands* all, int k, int column) { return half(all[column * 4 + k % 8 / 2].b[k / 8], k % 2); });
+}
+
+}  // namespace
+
+void mma_bf16(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
+  multiply_halves<stylogram::cuda::BFloat16>(d, a, b);
+}
+void mma_f16(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b) {
+  multiply_halves<stylogram::cuda::Float16>(d, a, b);
+}
+
+// PTX ISA, ldmatrix.m8n8.x4: lanes 8 m to 8 m + 7 name the rows of matrix m; lane l gets of each matrix the row l / 4,
+// columns 2 (l % 4) and the next; with .trans those of the transposed matrix.
+void load_matrices(std::uint32_t (&d)[4], const void* row, bool turned) {
+  if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) stop("a row of a matrix begins at a multiple of 16 bytes");
+  struct Row {
+    std::uint16_t v[8];
+  } mine;
+  std::memcpy(&mine, row, sizeof(mine));
+  const auto* rows = static_cast<const Row*>(exchange(&mine, sizeof(mine)));
+  const int line = static_cast<int>(threadIdx.x % 32) / 4;
+  for (int m = 0; m < 4; ++m) {
+    std::uint32_t pair[2];
+    for (int e = 0; e < 2; ++e) {
+      const int place = static_cast<int>(threadIdx.x % 4) * 2 + e;
+      pair[e] = turned ? rows[8 * m + place].v[line] : rows[8 * m + line].v[place];
+    }
+    d[m] = pair[0] | pair[1] << 16;
+  }
 }
 
 }  // namespace emulator
