@@ -353,6 +353,9 @@ __device__ __forceinline__ void copies_left() {
 
 template <int Bytes>
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
+#ifdef STYLOGRAM_EMULATED
+  emulator::require_aligned(to, from, inside ? Bytes : 1);
+#endif
   using Part = std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>;
 #pragma unroll
   for (int i = 0; i < Bytes / static_cast<int>(sizeof(Part)); ++i) {

@@ -100,6 +100,9 @@ T from_lane(T mine, int lane) {
   return got;
 }
 
+/// Stops unless both addresses are multiples of `bytes`, as a copy of so many needs them.
+void require_aligned(const void* to, const void* from, std::size_t bytes);
+
 std::uint32_t to_tf32(float x);
 float from_tf32(std::uint32_t x);
 std::uint32_t to_bf16x2(float low, float high);

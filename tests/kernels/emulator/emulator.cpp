@@ -197,6 +197,13 @@ const void* exchange(const void* mine, std::size_t bytes) {
 
 void block_barrier() { wait(Waits::block); }
 
+void require_aligned(const void* to, const void* from, std::size_t bytes) {
+  for (const void* address : {to, from}) {
+    if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
+      stop("a copy of several bytes begins at a multiple of them");
+  }
+}
+
 // Rounded to nearest, ties away from zero: cvt.rna.
 std::uint32_t to_tf32(float x) {
   std::uint32_t bits;
