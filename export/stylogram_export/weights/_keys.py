@@ -18,9 +18,9 @@ CLASSIFIER = {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8
 EPSILON = 1e-5  # PyTorch's BatchNorm2d
 
 
-def missing(library: str, path: Path, extra: str = "weights") -> Error:
+def missing(library: str, path: Path) -> Error:
     """The Error for a library that a format needs and that is not installed."""
-    return Error(f"{path}: reading this format needs {library}: pip install 'stylogram[{extra}]'")
+    return Error(f"{path}: reading this format needs {library}: pip install 'stylogram[weights]'")
 
 
 def weights(path: Path, tensors: Tensors, preprocess: Preprocess | None, **provenance: str) -> Weights:

@@ -2,14 +2,17 @@
 
 import hashlib
 import pickle
-import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import Error
+from ..graph import one_line
 from ..preprocess import PREPROCESS, Preprocess
 from . import Weights
-from ._keys import from_pytorch, is_canonical, missing, weights
+from ._checkpoint import DamagedError, ForeignError, read
+from ._keys import from_pytorch, is_canonical, weights
 
 NAME = "PyTorch (.pth)"
 LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save's magic number, pickled
@@ -40,26 +43,24 @@ def recognise(head: bytes, path: Path) -> bool:
 
 
 def load(path: Path) -> Weights:
-    """The state dict's tensors. Only weights are unpickled: a file cannot run code."""
-    try:
-        import torch
-    except ImportError as error:
-        raise missing("PyTorch", path, "torch") from error
+    """The state dict's tensors. A file cannot run code, and PyTorch is not needed."""
     if _is_script(path):
         raise Error(f"{path}: a TorchScript program, not weights alone; accepted: {STATE_DICT}")
     try:
-        with path.open("rb") as file:  # given a name, PyTorch goes by its suffix
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        raise Error(f"{path}: not a PyTorch file of weights alone, {_reason(str(error))}") from error
+        state = read(path)
+    except ForeignError as error:
+        what = f"but pickled objects, which may run code ({error}); accepted: {STATE_DICT}"
+        raise Error(f"{path}: not a PyTorch file of weights alone, {what}") from error
+    except (DamagedError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise Error(f"{path}: not a PyTorch file of weights alone, or cut off: {one_line(error)[:160]}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):
         raise Error(f"{path}: a dict of tensors is needed, got {type(state).__name__}")
     tensors = {
-        str(name): value.detach().to(torch.float32).numpy()
+        str(name): value
         for name, value in state.items()
-        if isinstance(value, torch.Tensor) and value.is_floating_point()
+        if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
     }
     digest = sha256(path)
     return weights(path, from_pytorch(path, tensors), preprocess_of(digest, is_canonical(tensors)), sha256=digest)
@@ -70,16 +71,6 @@ def _is_script(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def _reason(text: str) -> str:
-    """In our words what PyTorch says in paragraphs, with colours for a terminal."""
-    if "Weights only" in text:
-        found = re.search(r"GLOBAL ([\w.]+)", text)
-        what = f" ({found[1]})" if found else ""
-        return f"but pickled objects, which may run code{what}; accepted: {STATE_DICT}"
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    return f"or cut off: {' '.join(plain.split())[:160]}"
 
 
 def preprocess_of(digest: str, gatys: bool) -> Preprocess | None:
