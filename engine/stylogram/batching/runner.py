@@ -16,8 +16,8 @@ from functools import partial
 from .. import driver, memory
 from ..errors import Error
 from ..folder import ahead
-from ..painting import Subject
 from ..session import available_threads
+from ..subject import Subject
 from .jobs import Job
 from .progress import Tally
 from .shared import Group, Shared

@@ -16,9 +16,10 @@ from ..devices import library
 from ..devices import sessions as gpu
 from ..driver import Callback, Driver, Outcome
 from ..errors import Error
-from ..painting import Painting, Picture, StylePicture, Subject, Targets, chosen
+from ..painting import Painting, Targets
 from ..session import Array, Extractor, Shape, features_of, give_back, kernel_threads
 from ..stages import StagedPass
+from ..subject import Picture, StylePicture, Subject, chosen
 from ..tasks.stylize import Options
 from .memo import Memo
 

@@ -14,9 +14,9 @@ from .. import driver, memory, pictures, tasks
 from ..batching.shared import Group, Shared
 from ..errors import Error
 from ..options import checked
-from ..painting import Subject
 from ..result import Result
 from ..session import Array, available_threads, give_back
+from ..subject import Subject
 from ..tasks.stylize import Options
 from .catalogue import MASKS, TOGETHER
 from .worker import Orders, Say, Task, jpeg, said, text
