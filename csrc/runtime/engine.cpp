@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <condition_variable>
 #include <limits>
 #include <mutex>
@@ -13,6 +12,7 @@
 
 #include "parallel.h"
 #include "runtime/errors.h"
+#include "runtime/given.h"
 #include "runtime/library.h"
 #include "runtime/run_state.h"
 
@@ -30,49 +30,10 @@ int processors() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void check_weight(const std::optional<double>& value, double least, double most, const char* name) {
-  require(!value || (*value >= least && *value <= most), Code::invalid_argument, name, ": a number from ", least,
-          " to ", most, " is accepted, got ", value.value_or(0));
-}
-
-const Options& checked(const Options& options) {
-  require(options.threads >= 0 && options.threads <= 1024, Code::invalid_argument,
-          "threads: 0 (all) to 1024 are accepted, got ", options.threads);
-  require(options.history >= 1 && options.history <= 1000, Code::invalid_argument,
-          "history: 1 to 1000 is accepted, got ", options.history);
-  check_weight(options.content_weight, 0, 1e30, "content_weight");
-  check_weight(options.style_weight, 0, 1e30, "style_weight");
-  check_weight(options.tv_weight, 0, 1e30, "tv_weight");
-  check_weight(options.precondition, 1, 4, "precondition");
-  return options;
-}
-
 /// Opens ONNX Runtime first, which everything else calls.
 std::unique_ptr<runtime::Pair> loaded(const std::string& folder, const std::string& onnxruntime, int threads) {
   runtime::open_library(onnxruntime);
   return std::make_unique<runtime::Pair>(folder, threads);
-}
-
-runtime::Plan plan_of(runtime::Plan plan, const Options& options) {
-  plan.content_weight = options.content_weight.value_or(plan.content_weight);
-  plan.style_weight = options.style_weight.value_or(plan.style_weight);
-  plan.tv_weight = options.tv_weight.value_or(plan.tv_weight);
-  plan.precondition = options.precondition.value_or(plan.precondition);
-  require(plan.content_weight > 0 || plan.style_weight > 0, Code::invalid_argument,
-          "content_weight and style_weight are both 0: one must be above 0");
-  return plan;
-}
-
-/// Throws Error unless all values are finite, and in [0,1] where that is asked for.
-void check_values(const char* what, const Pictures& pictures, bool bounded) {
-  require(pictures.data != nullptr, Code::invalid_argument, what, ": the pictures' data are a null pointer");
-  const std::int64_t size = pictures.count * 3 * pictures.height * pictures.width;
-  for (std::int64_t i = 0; i < size; ++i) {
-    const float value = pictures.data[i];
-    const bool fits = bounded ? value >= 0 && value <= 1 : std::isfinite(value);  // a NaN is neither
-    require(fits, Code::invalid_argument, what, ": ", bounded ? "values in [0,1]" : "finite values",
-            " are accepted, got ", value);
-  }
 }
 
 std::vector<float> clipped(std::vector<float> values) {
@@ -88,10 +49,10 @@ class Engine::Impl {
   class Work;
 
   Impl(const std::string& folder, const Options& options)
-      : options_(checked(options)),
+      : options_(runtime::checked(options)),
         threads_(options.threads > 0 ? options.threads : processors()),
         pair_(loaded(folder, options.onnxruntime, threads_)),
-        plan_(plan_of(pair_->plan(), options)) {}
+        plan_(runtime::plan_of(pair_->plan(), options)) {}
 
   void set_styles(const std::vector<Style>& styles);
   void set_content(const Pictures& contents);
@@ -185,7 +146,7 @@ void Engine::Impl::set_styles(const std::vector<Style>& styles) {
     require(style.share > 0 && style.share < 1e30, Code::invalid_argument, "style: a share must be above 0, got ",
             style.share);
     pair_->check_size("style", style.pictures);
-    check_values("style", style.pictures, true);
+    runtime::check_values("style", style.pictures, true);
   }
   const Work work(*this);
   runtime::guarded([&] {
@@ -201,7 +162,7 @@ void Engine::Impl::set_styles(const std::vector<Style>& styles) {
 void Engine::Impl::set_content(const Pictures& contents) {
   pair_->check_size("content", contents);
   pair_->check_count("content", contents.count);
-  check_values("content", contents, true);
+  runtime::check_values("content", contents, true);
   const Work work(*this);
   stop_.clear();
   if (plan_.style_weight > 0) runtime::check_count(styles_, contents.count);  // before anything is given up
@@ -223,7 +184,7 @@ void Engine::Impl::set_content(const Pictures& contents) {
 
 void Engine::Impl::set_picture(const Pictures& pictures) {
   pair_->check_size("picture", pictures);
-  check_values("picture", pictures, false);
+  runtime::check_values("picture", pictures, false);
   const Work work(*this);
   require(run_ != nullptr, Code::state, "there is no content yet: call set_content first");
   const Shape& shape = run_->shape();

@@ -10,7 +10,7 @@ from stylogram_export.network import Network
 
 from .errors import Error
 from .options import checked
-from .painting import chosen
+from .subject import chosen
 from .taps import Layer
 from .tasks.stylize import Options
 

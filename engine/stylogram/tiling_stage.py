@@ -19,7 +19,7 @@ from .tiling import Layout, Plan, parts
 from .tiling_objective import PartTerm, TiledPass
 
 if TYPE_CHECKING:
-    from .painting import Subject
+    from .subject import Subject
 
 PROBE = 512  # pixels: the side at which the memory of a tile is computed
 

@@ -22,7 +22,7 @@ from .backward import Derivative
 from .beside import rearranged
 from .domain import DOMAIN, VERSION
 from .graph import array, attributes, constants, dims, fresh, inferred, names, needed, reads, rebuild
-from .precision import NARROW, WIDEN
+from .narrow import NARROW, WIDEN
 
 CONV, BIAS_RELU = "CudaConv", "CudaBiasRelu"
 LAST, FIRST = (0, 2, 3, 1), (0, 3, 1, 2)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from .backward import Derivative
 from .channels_last import FIRST, LAST
 from .graph import attributes, dims, needed, reads, rebuild
-from .precision import NARROW, WIDEN
+from .narrow import NARROW, WIDEN
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import pytest
 from stylogram import zoo
 from stylogram.options import checked
-from stylogram.painting import chosen
+from stylogram.subject import chosen
 from stylogram.taps import LARGE
 from stylogram.tasks.stylize import Options, Stylization
 

@@ -1,61 +1,21 @@
-"""The graphs that GPUs run, on ONNX Runtime's CPU: the same gradients, and narrow numbers that do not overflow."""
+"""The graphs that GPUs run, on ONNX Runtime's CPU: the same gradients, whatever words and layout they have."""
 
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from kernels import emulated
-from narrow_vgg import picture, relative, weights
+from export.pairs import FLIPS, TAPS, gradients, pair_of, run
+from narrow_vgg import picture, relative
 from onnx import TensorProto, helper, numpy_helper
-from stylogram import _core
 from stylogram_export import Derivative, Error, differentiate
 from stylogram_export.channels_last import channels_last
 from stylogram_export.gpu import WAYS, portable
 from stylogram_export.graph import attributes, dims, rebuild
-from stylogram_export.models import vgg
-from stylogram_export.precision import narrowed, narrowed_forward
-from stylogram_export.prepare import prepare
+from stylogram_export.precision import narrowed
 
-#: Of a gradient: where rounding turns an activation's sign or another maximum wins, a path opens or closes.
-FLIPS = 0.1
-TAPS = ["conv4_2", "conv1_1", "conv2_1", "conv5_1"]
-
-
-def pair_of(shape, pooling="max", scale=1.0):
-    tensors = weights()
-    if scale != 1:
-        tensors = {
-            name: value * np.float32(scale if name == "conv1_1.weight" else 1) for name, value in tensors.items()
-        }
-    counts = vgg.counts_of(tensors)
-    return differentiate(prepare(vgg.graph("narrow", counts, len(counts) - 1, tensors, pooling)), TAPS, shape)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def gpu(pytestconfig):
-    """Our ops for the CUDA provider, on an emulated GPU."""
-    emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
-
-
-def run(model, given):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    options.register_custom_ops_library(_core.__file__)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip([v.name for v in session.get_outputs()], session.run(None, given), strict=True))
-
-
-def gradients(pair, x, seed=0):
-    """The forward's outputs and gx for random gradients at the taps."""
-    made = run(pair.forward, {pair.forward.graph.input[0].name: x})
-    rng = np.random.default_rng(seed)
-    incoming = {f"gy:{tap}": rng.standard_normal(made[tap].shape, np.float32) for tap in pair.taps}
-    given = made | incoming
-    return made, run(pair.backward, {v.name: given[v.name] for v in pair.backward.graph.input})["gx"]
+pytestmark = pytest.mark.usefixtures("gpu")
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -140,43 +100,6 @@ def test_windows_that_need_indices_are_one_clear_line_without(stated, message):
         portable(pooled((9, 12), **stated), "planes")
 
 
-@pytest.mark.parametrize("way", ["ops", "planes"])
-@pytest.mark.parametrize("ops", [False, True])
-def test_float16_gives_nearly_the_same(ops, way):
-    x = picture(32, 48, batch=2)
-    pair = portable(pair_of(x.shape), way)
-    narrow = narrowed(pair, "fp16", ops)
-    used = Counter(node.op_type for model in (narrow.forward, narrow.backward) for node in model.graph.node)
-    taps = len(TAPS)  # and the picture, and its gradient
-    cast = (taps + 1, taps + 1, taps) if ops else (0, 0, 0)
-    assert (used["CudaWiden"], used["CudaNarrow"], used["CudaPeak"]) == cast
-    kinds = {v.name: v.type.tensor_type.elem_type for v in narrow.forward.graph.output}
-    assert all(kinds[tap] == TensorProto.FLOAT for tap in TAPS)
-    assert {kinds[name] for name in narrow.saved if name not in TAPS} <= {TensorProto.FLOAT16, TensorProto.INT64}
-    made, gradient = gradients(narrow, x)
-    expected, wanted = gradients(pair, x)
-    for tap in TAPS:
-        assert relative(made[tap], expected[tap]) < 5e-3
-    assert np.linalg.norm(gradient - wanted) < FLIPS * np.linalg.norm(wanted)
-
-
-@pytest.mark.parametrize("ops", [False, True])
-def test_float16_gives_a_batch_what_each_picture_gets_alone(ops):
-    x = picture(32, 48, batch=2) * np.array([1, 0.2], np.float32).reshape(2, 1, 1, 1)
-    together = narrowed(portable(pair_of(x.shape)), "fp16", ops)
-    alone = narrowed(portable(pair_of((1, *x.shape[1:]))), "fp16", ops)
-    rng = np.random.default_rng(0)
-    made = run(together.forward, {"x": x})
-    incoming = {f"gy:{tap}": rng.standard_normal(made[tap].shape, np.float32) for tap in TAPS}
-    incoming = {name: value * np.array([1, 1e-9], np.float32).reshape(2, 1, 1, 1) for name, value in incoming.items()}
-    whole = run(together.backward, {v.name: (made | incoming)[v.name] for v in together.backward.graph.input})["gx"]
-    for n in range(2):
-        own = run(alone.forward, {"x": x[n : n + 1]}) | {name: value[n : n + 1] for name, value in incoming.items()}
-        gradient = run(alone.backward, {v.name: own[v.name] for v in alone.backward.graph.input})["gx"]
-        assert np.abs(gradient).max() > 0
-        assert relative(whole[n : n + 1], gradient) < 1e-3
-
-
 POOLS = {
     "halves": ({"kernel_shape": [2, 2], "strides": [2, 2]}, True),
     "overlap": ({"kernel_shape": [3, 2], "strides": [2, 1]}, True),
@@ -204,62 +127,6 @@ def test_averages_are_our_ops_where_windows_count_all_their_elements(windows):
     for got, wanted in zip(gradients(made, x), gradients(pair, x), strict=True):
         got, wanted = (value["y"] if isinstance(value, dict) else value for value in (got, wanted))
         assert relative(got, wanted) < 1e-6
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("pooling", ["max", "avg"])
-def test_bfloat16_is_a_valid_graph(pooling, way):
-    """ONNX Runtime's CPU has no convolution of bfloat16: types and shapes are checked, values are not."""
-    narrow = narrowed(portable(pair_of((1, 3, 32, 48), pooling), way), "bf16")
-    for model in (narrow.forward, narrow.backward):
-        standard = way != "ops"
-        onnx.checker.check_model(model, full_check=standard)
-        kinds = onnx.shape_inference.infer_shapes(model, strict_mode=standard).graph.value_info
-        narrow_ones = [v.name for v in kinds if v.type.tensor_type.elem_type == TensorProto.BFLOAT16]
-        convolved = {node.output[0] for node in model.graph.node if node.op_type == "Conv"}
-        assert convolved <= {*narrow_ones, *(v.name for v in model.graph.output)}
-
-
-def test_sums_and_parts_are_bfloat16_too():
-    """As float32 they give the same: ONNX Runtime's CPU has no Slice of bfloat16."""
-    nodes = [
-        helper.make_node("Split", ["x"], ["a", "b", "c"], axis=1),
-        helper.make_node("Sum", ["a", "b", "c"], ["d"]),
-        helper.make_node("Sum", ["d", "a"], ["y"]),
-    ]
-    nodes[0].input.append("sizes")
-    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, c, 4, 5]) for name, c in (("x", 6), ("y", 2))]
-    sizes = numpy_helper.from_array(np.array([2, 2, 2], np.int64), "sizes")
-    model = helper.make_model(helper.make_graph(nodes, "net", value[:1], value[1:], [sizes]),
-                              opset_imports=[helper.make_opsetid("", 18)], ir_version=8)  # fmt: skip
-    made = narrowed_forward(model, "bf16")
-    assert Counter(node.op_type for node in made.graph.node) == {"Cast": 2, "Slice": 3, "Add": 3}
-    for node in made.graph.node:
-        for attribute in node.attribute:
-            attribute.i = TensorProto.FLOAT if node.op_type == "Cast" else attribute.i
-    x = np.random.default_rng(0).standard_normal((1, 6, 4, 5), np.float32)
-    assert (run(made, {"x": x})["y"] == run(model, {"x": x})["y"]).all()
-
-
-def test_bfloat16_needs_no_casts_where_the_provider_has_it_all():
-    narrow = narrowed(portable(pair_of((1, 3, 32, 48)), "planes"), "bf16", native=True)
-    for model, casts in ((narrow.forward, 1 + len(TAPS)), (narrow.backward, len(TAPS) + 1)):
-        onnx.checker.check_model(model, full_check=True)
-        onnx.shape_inference.infer_shapes(model, strict_mode=True)
-        assert sum(node.op_type == "Cast" for node in model.graph.node) == casts
-
-
-def test_features_of_a_hundred_thousand_fit_into_float16():
-    x = picture(32, 48)
-    factor = 1e5 / float(gradients(pair_of(x.shape), x)[0]["conv2_1"].max())
-    pair = portable(pair_of(x.shape, scale=factor))
-    expected, wanted = gradients(pair, x)
-    assert expected["conv2_1"].max() > 65504
-    made, gradient = gradients(narrowed(pair, "fp16"), x)
-    for tap in TAPS:
-        assert relative(made[tap], expected[tap]) < 5e-3
-    assert np.linalg.norm(gradient - wanted) < FLIPS * np.linalg.norm(wanted)
-    assert relative(run(narrowed_forward(pair.forward, "fp16"), {"x": x})["conv2_1"], expected["conv2_1"]) < 5e-3
 
 
 def spelled_out(model):
@@ -422,16 +289,3 @@ def test_preprocessing_that_backward_reads_too(convs):
         (made, gradient), (expected, wanted) = gradients(narrow, x), gradients(pair, x)
         assert relative(made["y"], expected["y"]) < 5e-3
         assert np.linalg.norm(gradient - wanted) < FLIPS * np.linalg.norm(wanted)
-
-
-def test_an_op_that_cannot_be_scaled_is_one_clear_line():
-    nodes = [helper.make_node("Sigmoid", ["x"], ["y"], "bend")]
-    graph = helper.make_graph(
-        nodes, "net", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 9, 9])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 9, 9])],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    with pytest.raises(Error, match=r"fp16: the op Sigmoid \('bend'\) depends on its input's scale"):
-        narrowed_forward(model, "fp16")
-    with pytest.raises(Error, match="unknown precision 'fp8'; accepted: "):
-        narrowed_forward(model, "fp8")

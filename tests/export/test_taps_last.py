@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from export.test_gpu_graphs import TAPS, pair_of, run, spelled_out
-from kernels import emulated
+from export.pairs import TAPS, pair_of, run
+from export.test_gpu_graphs import spelled_out
 from narrow_vgg import picture
 from onnx import TensorProto, helper
 from stylogram_export.channels_last import channels_last
@@ -16,13 +16,9 @@ from stylogram_export.graph import dims
 from stylogram_export.precision import SHRINK, narrowed
 from stylogram_export.taps_last import taps_last
 
+pytestmark = pytest.mark.usefixtures("gpu")
+
 KINDS = {"tf32": TensorProto.FLOAT, "fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def gpu(pytestconfig):
-    """Our ops for the CUDA provider, on an emulated GPU."""
-    emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
 
 
 def pairs(shape, precision, convs):

@@ -16,7 +16,7 @@ from typing import Any
 
 from .. import memory
 from ..errors import Error
-from ..painting import STARTS
+from ..subject import STARTS
 from ..tasks.stylize import Options
 from .connection import one_line
 from .crew import Crew, Hand, Lost

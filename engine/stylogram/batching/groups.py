@@ -19,7 +19,7 @@ WAITING = 4  # groups' worth of jobs that wait for others of their kind
 
 Shape = tuple[int, int] | None
 
-# What may differ within a group (painting.Subject.kind). A worker groups its jobs once more, when it has read them: it
+# What may differ within a group (subject.Subject.kind). A worker groups its jobs once more, when it has read them: it
 # costs no more than smaller groups where something is missing here.
 FREE = {
     *("style_loss", "style_blend", "style_scale", "keep_colors", "init", "init_noise", "mask", "seed"),

@@ -21,7 +21,7 @@ from .. import pictures, remote, zoo
 from ..errors import Error, one_of
 from ..folder import Folder
 from ..options import checked
-from ..painting import STARTS
+from ..subject import STARTS
 from ..tasks.stylize import Options
 from .rows import Row
 

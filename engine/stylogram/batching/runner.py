@@ -16,8 +16,8 @@ from functools import partial
 from .. import driver, memory
 from ..errors import Error
 from ..folder import ahead
-from ..painting import Subject
-from ..session import available_threads, kernel_threads
+from ..session import available_threads
+from ..subject import Subject
 from .jobs import Job
 from .progress import Tally
 from .shared import Group, Shared
@@ -115,10 +115,7 @@ class Runner:
         return self._shared.network_key(options, recipe.pooling), *where, ready.subject.kind()
 
     def _kind(self, name: Hashable, subject: Subject) -> _Kind:
-        margin = 2 * subject.recipe.margin
-        height, width = subject.sizes[-1]
-        size = (height + margin, width + margin)
-        each = memory.bytes_a_picture(self._shared.model(subject), subject.taps.tensors, size, subject.recipe)
+        each = self._shared.bytes_each(subject)
         alone = subject.options.tile is not None  # a picture in tiles has no others beside it
         room = self._shared.room(subject.options, self._free)
         limit = 1 if alone else self._batch or memory.fitting(each, room)
@@ -140,20 +137,17 @@ class Runner:
 
     def _painted(self, kind: _Kind, group: list[_Ready]) -> list[list[_Ready]]:
         """Paint a group in parts, at once; gives the groups in which jobs have to be tried again."""
-        processors = min(group[0].job.options.threads or available_threads(), available_threads())
-        count = 1 if self._shared.on_gpu(group[0].job.options) else min(processors, len(group))
-        parts = [group[at::count] for at in range(count)]
+        options = group[0].job.options
+        processors = min(options.threads or available_threads(), available_threads())
         started = time.perf_counter()
-        threads = self._shared.threads(group[0].job.options, self._pool)
-        futures = self._parts = [
-            threads.submit(self._part, part, slot, processors // count, kind.each) for slot, part in enumerate(parts)
-        ]
-        self._join(futures)
+        parts = self._shared.in_parts(group, options, processors, self._pool, partial(self._part, each=kind.each))
+        self._parts = [future for _, future in parts]
+        self._join(self._parts)
         self._parts = []  # what failed holds on to what it was made of
         seconds = (time.perf_counter() - started) / len(group)
         self._tally.group_ended()
         again: list[list[_Ready]] = []
-        for part, future in zip(parts, futures, strict=True):
+        for part, future in parts:
             problem = future.exception()
             if problem is None:
                 for ended in future.result():
@@ -195,9 +189,7 @@ class Runner:
             share = (sum(work[:at]) + work[at] * progress.iteration / progress.iterations) / sum(work)
             self._tally.running(slot, len(part) * share)
 
-        stages = [partial(group.stage, index) for index in range(len(group.sizes))]
-        with kernel_threads(threads):
-            made = driver.Driver(look, tolerance=subjects[0].options.tolerance, apart=True).run(stages, len(stages))
+        made = group.paint(look)
         return [
             Ended(ready.job, None, None, 0.0, made.failed[at])
             if at in made.failed

@@ -1,11 +1,11 @@
 """What batches of one run share: networks, graphs, sessions, decoded styles and their targets. Each is made once."""
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -14,10 +14,12 @@ from stylogram_export.network import Network
 from .. import _core, devices, losses, memory, pictures, remote, zoo
 from ..devices import library
 from ..devices import sessions as gpu
+from ..driver import Callback, Driver, Outcome
 from ..errors import Error
-from ..painting import Painting, Picture, StylePicture, Subject, Targets, chosen
-from ..session import Array, Extractor, Shape, features_of, give_back
+from ..painting import Painting, Targets
+from ..session import Array, Extractor, Shape, features_of, give_back, kernel_threads
 from ..stages import StagedPass
+from ..subject import Picture, StylePicture, Subject, chosen
 from ..tasks.stylize import Options
 from .memo import Memo
 
@@ -25,6 +27,9 @@ MIB = 2**20
 STYLES = 256 * MIB  # decoded styles
 TARGETS = 256 * MIB  # of VGG-19 a style has 2.4 MB of Gram matrices
 NETWORKS = 3
+
+_Job = TypeVar("_Job")
+_Made = TypeVar("_Made")
 
 
 class _Remembered(StylePicture):
@@ -103,6 +108,29 @@ class Shared:
         """Who paints groups of these options: the processors' threads, or always the same one."""
         return self._gpu_thread if self.on_gpu(options) else processors
 
+    def in_parts(
+        self,
+        group: list[_Job],
+        options: Options,
+        processors: int,
+        pool: ThreadPoolExecutor,
+        paint: Callable[[list[_Job], int, int], _Made],
+    ) -> list[tuple[list[_Job], Future[_Made]]]:
+        """Have a group of jobs of these options painted: in as many parts at once as there are processors, with equal
+        shares of them; on a GPU as a whole. `paint` gets a part, its number (Group's slot) and its processors.
+        """
+        count = 1 if self.on_gpu(options) else min(processors, len(group))
+        threads = self.threads(options, pool)
+        parts = [group[at::count] for at in range(count)]
+        return [(part, threads.submit(paint, part, slot, processors // count)) for slot, part in enumerate(parts)]
+
+    def bytes_each(self, subject: Subject) -> int:
+        """What a picture of the subject's kind takes at its largest scale, with its margin."""
+        margin = 2 * subject.recipe.margin
+        height, width = subject.sizes[-1]
+        size = (height + margin, width + margin)
+        return memory.bytes_a_picture(self.model(subject), subject.taps.tensors, size, subject.recipe)
+
     def room(self, options: Options, free: float) -> float:
         """Bytes for the pictures of these options, where the machine has `free` ones: those, or what the GPU had before
         anything was put there."""
@@ -170,6 +198,12 @@ class Group(Painting):
         self._where = (first.options.device, first.options.precision) if self._place is not None else None
         if self._place is not None:
             _core.cuda_use(self._place.queue.index)
+
+    def paint(self, look: Callback) -> Outcome:
+        """All scales; a picture that fails does so alone. `look` is told of every iteration."""
+        stages = [partial(self.stage, index) for index in range(len(self.sizes))]
+        with kernel_threads(self._threads):
+            return Driver(look, tolerance=self.subjects[0].options.tolerance, apart=True).run(stages, len(stages))
 
     @property
     def graph(self) -> onnx.ModelProto:

@@ -14,9 +14,9 @@ from .. import driver, memory, pictures, tasks
 from ..batching.shared import Group, Shared
 from ..errors import Error
 from ..options import checked
-from ..painting import Subject
 from ..result import Result
-from ..session import Array, available_threads, give_back, kernel_threads
+from ..session import Array, available_threads, give_back
+from ..subject import Subject
 from ..tasks.stylize import Options
 from .catalogue import MASKS, TOGETHER
 from .worker import Orders, Say, Task, jpeg, said, text
@@ -213,24 +213,21 @@ class Painter:
             return
         while runs:
             now, runs = runs[:limit], runs[limit:]
-            count = 1 if self._shared.on_gpu(now[0][1].options) else min(self._threads, len(now))
-            parts = [now[at::count] for at in range(count)]
-            threads = self._threads // len(parts)
-            pool = self._shared.threads(now[0][1].options, self._pool)
-            painted = [pool.submit(self._part, part, slot, threads, each) for slot, part in enumerate(parts)]
-            again = [one for future in painted for one in future.result()]
-            for one in again:  # one of them is at fault, or it was too much at once: one at a time
-                pool.submit(self._part, [one], 0, self._threads, each, last=True).result()
+            for one in self._painted(now, each):  # one of them is at fault, or it was too much at once: one at a time
+                self._painted([one], each, last=True)
+
+    def _painted(self, runs: list[tuple[Run, Subject]], each: int, last: bool = False) -> list[tuple[Run, Subject]]:
+        """Paint some at once; gives those that are to be tried alone."""
+        paint = partial(self._part, each=each, last=last)
+        parts = self._shared.in_parts(runs, runs[0][1].options, self._threads, self._pool, paint)
+        return [one for _, future in parts for one in future.result()]
 
     def _free(self) -> float:
         return min(memory.available(), self._memory)
 
     def _limit(self, subject: Subject) -> tuple[int, int]:
         """How many jobs of a kind fit, and the bytes of each. A picture in tiles has no others beside it."""
-        margin = 2 * subject.recipe.margin
-        height, width = subject.sizes[-1]
-        size = (height + margin, width + margin)
-        each = memory.bytes_a_picture(self._shared.model(subject), subject.taps.tensors, size, subject.recipe)
+        each = self._shared.bytes_each(subject)
         free = self._shared.room(subject.options, self._free())
         if subject.options.tile is not None:
             return 1, each
@@ -240,7 +237,7 @@ class Painter:
         return min(self._most, memory.fitting(each, free)), each
 
     def _part(
-        self, part: list[tuple[Run, Subject]], slot: int, threads: int, each: int, last: bool = False
+        self, part: list[tuple[Run, Subject]], slot: int, threads: int, each: int, last: bool
     ) -> list[tuple[Run, Subject]]:
         """Paint some together; gives those that are to be tried alone, unless this is the `last` time."""
         part = [(run, subject) for run, subject in part if run.begin()]
@@ -248,11 +245,7 @@ class Painter:
             return []
         subjects = [subject for _, subject in part]
         try:
-            group = Group(subjects, self._shared, slot, threads, each)
-            stages = [partial(group.stage, index) for index in range(len(group.sizes))]
-            look = partial(_look, part)
-            with kernel_threads(threads):
-                made = driver.Driver(look, tolerance=subjects[0].options.tolerance, apart=True).run(stages, len(stages))
+            made = Group(subjects, self._shared, slot, threads, each).paint(partial(_look, part))
         except _Stopped:
             return []
         except Exception as problem:

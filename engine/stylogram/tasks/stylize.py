@@ -19,11 +19,12 @@ from ..devices import sessions as gpu
 from ..driver import Callback, Outcome, Stage, run
 from ..errors import Error, one_of
 from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
-from ..painting import STARTS, Painting, Picture, Subject
+from ..painting import Painting
 from ..recipes import PRESETS, Recipe
 from ..result import Result
 from ..session import Array, Extractor, Shape, available_threads, features_of
 from ..stages import StagedPass
+from ..subject import STARTS, Picture, Subject
 
 TILES = (16, 65536)  # pixels, the least and the most
 ARGUMENTS = {"content": False, "style": True}  # the name, and whether several are taken
