@@ -40,15 +40,16 @@ LEAST = 1e-30  # of a peak; csrc/narrow has the same
 HEAD = ("Sub", "Add", "Mul", "Div", "Identity")  # what preprocessing is made of
 #: Ops for which op(s x) = s op(x), with constants that are added scaled too.
 HOMOGENEOUS = frozenset((
-    "Add", "AveragePool", "Concat", "Conv", "CudaAveragePool", "CudaBiasRelu", "CudaMaxPool", "DepthToSpace",
-    "Dropout", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "MaxPool",
-    "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "CudaAveragePool", "CudaBiasRelu", "CudaConvTranspose",
+    "CudaMaxPool", "DepthToSpace", "Dropout", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity",
+    "LeakyRelu", "MatMul", "MaxPool", "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub",
+    "Sum", "Transpose", "Unsqueeze",
 ))  # fmt: skip
 #: Ops that ONNX (opset 22) and ONNX Runtime's CUDA both have for bfloat16; the others work on float32 between Casts.
 BF16 = frozenset((
     "Add", "Cast", "Concat", "ConstantOfShape", "Conv", "CudaAveragePool", "CudaAveragePoolGradient", "CudaBiasRelu",
-    "CudaMaxPool", "CudaMaxPoolGradient", "CudaReluGradient", "Div", "Flatten", "Gemm", "Identity", "MatMul", "Mul",
-    "Relu", "Reshape", "ScatterElements", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "CudaConvTranspose", "CudaMaxPool", "CudaMaxPoolGradient", "CudaReluGradient", "Div", "Flatten", "Gemm", "Identity",
+    "MatMul", "Mul", "Relu", "Reshape", "ScatterElements", "Slice", "Squeeze", "Sub", "Transpose", "Unsqueeze",
 ))  # fmt: skip
 #: Our casts by the narrow type.
 NARROW: dict[int, str] = {TensorProto.FLOAT16: "CudaNarrow", TensorProto.BFLOAT16: "CudaNarrowBFloat16"}
@@ -331,7 +332,9 @@ class _Forward(_Narrow):
             )
         added = {
             "Conv": (2,),
+            "ConvTranspose": (2,),
             "CudaBiasRelu": (1,),
+            "CudaConvTranspose": (2,),
             "Gemm": (2,),
             "Add": (0, 1),
             "Sub": (0, 1),
