@@ -262,21 +262,29 @@ def test_features_of_a_hundred_thousand_fit_into_float16():
     assert relative(run(narrowed_forward(pair.forward, "fp16"), {"x": x})["conv2_1"], expected["conv2_1"]) < 5e-3
 
 
+def left_over(words, kernel):
+    """How many rows and columns of a picture of these sizes the convolution's last filters do not reach."""
+    each = zip(words["sizes"], words["pads"], words["dilations"], kernel, words["strides"], strict=True)
+    return [(n + 2 * p - d * (k - 1) - 1) % s for n, p, d, k, s in each]
+
+
 def spelled_out(model):
-    """The model with ONNX's words for CudaConv, which only a GPU has."""
+    """The model with ONNX's words for CudaConv and CudaConvTranspose, which only a GPU has."""
     made, values = [], {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
-        if node.op_type != "CudaConv":
+        if node.op_type not in ("CudaConv", "CudaConvTranspose"):
             made.append(node)
             continue
         words, out = attributes(node), node.output[0]
         weights = numpy_helper.to_array(values[node.input[1]]).transpose(0, 3, 1, 2)
         values[f"{out}:w"] = numpy_helper.from_array(np.ascontiguousarray(weights), f"{out}:w")
         conv = {"pads": words["pads"] * 2, "strides": words["strides"], "dilations": words["dilations"]}
+        if node.op_type == "CudaConvTranspose":
+            conv |= {"group": words["group"], "output_padding": left_over(words, weights.shape[2:])}
         made += [
             helper.make_node("Transpose", node.input[:1], [f"{out}:x"], perm=[0, 3, 1, 2]),
-            helper.make_node("Conv", [f"{out}:x", f"{out}:w", *node.input[2:]], [f"{out}:y"], **conv),
-            helper.make_node("Relu" if words["relu"] else "Identity", [f"{out}:y"], [f"{out}:z"]),
+            helper.make_node(node.op_type[4:], [f"{out}:x", f"{out}:w", *node.input[2:]], [f"{out}:y"], **conv),
+            helper.make_node("Relu" if words.get("relu") else "Identity", [f"{out}:y"], [f"{out}:z"]),
             helper.make_node("Transpose", [f"{out}:z"], [out], perm=[0, 2, 3, 1]),
         ]
     graph = helper.make_graph(made, "spelled", model.graph.input, model.graph.output, list(values.values()))
