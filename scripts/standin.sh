@@ -14,4 +14,5 @@ folder=$PWD/build/standin
 mkdir -p "$folder"
 .venv/bin/python tests/gpu/standin/build.py "$folder"
 LD_LIBRARY_PATH=$folder/lib PYTHONPATH=$folder/ort STYLOGRAM_TEST_STANDIN=1 \
-  .venv/bin/python -m pytest -q -W default tests/gpu/test_provider.py tests/gpu/test_tensorrt_provider.py "$@"
+  .venv/bin/python -m pytest -q -W default tests/gpu/test_provider.py tests/gpu/test_provider_convolutions.py \
+  tests/gpu/test_tensorrt_provider.py "$@"

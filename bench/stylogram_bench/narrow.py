@@ -45,7 +45,7 @@ class Graph:
 
     def __init__(self, model: onnx.ModelProto, kind: torch.dtype) -> None:
         nodes = model.graph.node
-        filters = {node.input[1] for node in nodes if node.op_type == "CudaConv"}  # (K,R,S,C)
+        filters = {node.input[1] for node in nodes if node.op_type.startswith("CudaConv")}  # (K,R,S,C)
         values = {tensor.name: constant(tensor) for tensor in model.graph.initializer}
         self._constants = {
             name: value.float().permute(0, 3, 1, 2) if name in filters else value for name, value in values.items()
@@ -90,6 +90,10 @@ class Graph:
                 bias, groups = more[1] if len(more) > 1 else None, x.shape[1] // more[0].shape[1]
                 y = functional.conv2d(x, more[0], bias, strides, pads, dilations, groups)
                 return y.relu() if stated["relu"] else y
+            case "CudaConvTranspose":
+                bias, left = more[1] if len(more) > 1 else None, _left_over(more[0], stated)
+                strides, pads, dilations = stated["strides"], stated["pads"], stated["dilations"]
+                return functional.conv_transpose2d(x, more[0], bias, strides, pads, left, stated["group"], dilations)
             case "CudaMaxPool":
                 return _max_pool(x, stated)
             case "CudaMaxPoolGradient":
@@ -107,6 +111,12 @@ class Graph:
                 return functional.pad(spread, (0, width - spread.shape[3], 0, height - spread.shape[2]))
             case other:
                 raise SystemExit(f"narrow: {other} is not known here")
+
+
+def _left_over(weights: Tensor, stated: dict[str, Any]) -> list[int]:
+    """The rows and columns at the end of a picture that a convolution with these weights does not reach."""
+    each = zip(*(stated[word] for word in ("sizes", "pads", "dilations", "strides")), weights.shape[2:], strict=True)
+    return [(size + 2 * pad - dilation * (kernel - 1) - 1) % stride for size, pad, dilation, stride, kernel in each]
 
 
 def _max_pool(x: Tensor, stated: dict[str, Any]) -> Tensor:

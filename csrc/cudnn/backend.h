@@ -18,6 +18,7 @@ enum class Kind : int {
   heuristics = 4,
   plan = 5,
   convolution_forward = 10,
+  convolution_backward_data = 12,
   pointwise_operation = 13,
   graph = 15,
   variant_pack = 16,
@@ -48,6 +49,12 @@ enum class Name : int {
   forward_w = 703,
   forward_x = 704,
   forward_y = 705,
+  backward_data_alpha = 706,
+  backward_data_beta = 707,
+  backward_data_convolution = 708,
+  backward_data_w = 709,
+  backward_data_dx = 710,
+  backward_data_dy = 711,
   operation_pointwise = 750,
   operation_x = 751,
   operation_b = 752,
@@ -63,6 +70,7 @@ enum class Name : int {
   pack_ids = 1000,
   pack_pointers = 1001,
   pack_workspace = 1003,
+  engine_numerics = 1303,
   engine_behaviour = 1305,
 };
 
@@ -76,6 +84,7 @@ enum class Type : int {
   convolution_mode = 7,
   heuristics_mode = 8,
   nan_propagation = 10,
+  numerical_note = 11,
   pointwise_mode = 14,
   descriptor = 15,
   behaviour = 19,
@@ -87,6 +96,7 @@ enum class Heuristics : int { fallback = 2, a = 3 };
 constexpr int kCrossCorrelation = 1;
 constexpr int kPropagated = 1;          // a NaN
 constexpr int kRuntimeCompilation = 0;  // a note on an engine's behaviour
+constexpr int kNondeterministic = 4;    // a note on an engine's numbers
 
 /// A descriptor: made empty, given its attributes, finished. What fails throws std::invalid_argument.
 class Descriptor {

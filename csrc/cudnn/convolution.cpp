@@ -10,8 +10,6 @@ namespace {
 
 enum Id : std::int64_t { kX = 1, kW, kBias, kY, kConvolved, kBiased };
 
-using Sizes = std::array<std::int64_t, 4>;
-
 Data type_of(cuda::Number number) {
   switch (number) {
     case cuda::Number::float16:
@@ -49,13 +47,14 @@ Descriptor convolved(const Problem& problem, const Descriptor& x, const Descript
   how.set(Name::strides, pair(problem.strides));
   how.set(Name::dilations, pair(problem.dilations));
   how.finish();
-  Descriptor made(Kind::convolution_forward);
-  made.set(Name::forward_x, x);
-  made.set(Name::forward_w, w);
-  made.set(Name::forward_y, y);
-  made.set(Name::forward_convolution, how);
-  made.set(Name::forward_alpha, Type::real, 1.0F);
-  made.set(Name::forward_beta, Type::real, 0.0F);
+  const bool back = problem.transposed;
+  Descriptor made(back ? Kind::convolution_backward_data : Kind::convolution_forward);
+  made.set(back ? Name::backward_data_dy : Name::forward_x, x);
+  made.set(back ? Name::backward_data_w : Name::forward_w, w);
+  made.set(back ? Name::backward_data_dx : Name::forward_y, y);
+  made.set(back ? Name::backward_data_convolution : Name::forward_convolution, how);
+  made.set(back ? Name::backward_data_alpha : Name::forward_alpha, Type::real, 1.0F);
+  made.set(back ? Name::backward_data_beta : Name::forward_beta, Type::real, 0.0F);
   made.finish();
   return made;
 }
@@ -75,17 +74,28 @@ Descriptor pointwise(Pointwise mode, const Descriptor& x, const Descriptor* b, c
   return made;
 }
 
-bool is_compiled(const Descriptor& config) {
+// Whether cuDNN notes this of an engine.
+bool noted(const Descriptor& config, Name notes, Type type, int note) {
   const Descriptor engine(Kind::engine);
   void* into = engine.made();
   config.get(Name::config_engine, Type::descriptor, 1, &into);
-  std::vector<int> notes(static_cast<std::size_t>(engine.get(Name::engine_behaviour, Type::behaviour, 0, nullptr)));
-  engine.get(Name::engine_behaviour, Type::behaviour, static_cast<std::int64_t>(notes.size()), notes.data());
-  return std::find(notes.begin(), notes.end(), kRuntimeCompilation) != notes.end();
+  std::array<int, 16> found = {};  // more than cuDNN has
+  const std::int64_t most = found.size();
+  const std::int64_t count = std::min(engine.get(notes, type, most, found.data()), most);
+  return std::find(found.begin(), found.begin() + count, note) != found.begin() + count;
 }
 
-// The first plan of a graph that cuDNN can make, which takes the graph; none, if it knows of none. `ready`: not one
-// that it has to compile.
+bool is_compiled(const Descriptor& config) {
+  return noted(config, Name::engine_behaviour, Type::behaviour, kRuntimeCompilation);
+}
+
+bool is_steady(const Descriptor& config) {
+  return !noted(config, Name::engine_numerics, Type::numerical_note, kNondeterministic);
+}
+
+// The first plan of a graph that cuDNN can make, which takes the graph; none, if it knows of none. Engines that add up
+// in the same order every time come first: not all that go back to a convolution's input do. `ready`: not one that
+// cuDNN has to compile.
 std::optional<Plan> plan(Handle handle, Descriptor& graph, Heuristics mode, bool ready) {
   Descriptor heuristics(Kind::heuristics);
   heuristics.set(Name::heuristics_graph, graph);
@@ -97,8 +107,9 @@ std::optional<Plan> plan(Handle handle, Descriptor& graph, Heuristics mode, bool
   std::vector<void*> into;
   for (std::int64_t i = 0; i < count; ++i) into.push_back(configs.emplace_back(Kind::engine_config).made());
   const std::int64_t found = heuristics.get(Name::heuristics_results, Type::descriptor, count, into.data());
-  for (std::int64_t i = 0; i < std::min(found, count); ++i) {
-    Descriptor& config = configs[static_cast<std::size_t>(i)];
+  configs.erase(configs.begin() + std::min(found, count), configs.end());
+  std::stable_partition(configs.begin(), configs.end(), is_steady);
+  for (Descriptor& config : configs) {
     if (ready && is_compiled(config)) continue;
     Descriptor made(Kind::plan);
     made.set(Name::plan_handle, Type::handle, handle);
@@ -140,9 +151,9 @@ Convolution::Convolution(Handle handle, const Problem& problem) {
   plan_ = plan(handle, problem, true);
   whole_ = plan_.has_value();
   if (!whole_ && (problem.bias || problem.rectify)) plan_ = plan(handle, problem, false);
-  check(plan_.has_value(), "CudaConv", "cuDNN has no engine for x of (", problem.x[0], ",", problem.x[1], ",",
-        problem.x[2], ",", problem.x[3], ") with its channels last and ", problem.y[1], " filters of ", problem.w[2],
-        "x", problem.w[3]);
+  check(plan_.has_value(), problem.transposed ? "CudaConvTranspose" : "CudaConv", "cuDNN has no engine for x of (",
+        problem.x[0], ",", problem.x[1], ",", problem.x[2], ",", problem.x[3], ") with its channels last and ",
+        problem.y[1], " filters of ", problem.w[2], "x", problem.w[3]);
   plan_->plan.get(Name::plan_workspace, Type::int64, 1, &workspace_);
 }
 

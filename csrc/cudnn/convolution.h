@@ -1,5 +1,6 @@
-// A convolution of pictures with their channels last, by cuDNN: with its bias and its ReLU in one pass, where cuDNN has
-// an engine ready for all of it; one that it would have to compile takes seconds at the first run, and is left out.
+// A convolution of pictures with their channels last, or a transposed one, by cuDNN: with its bias and its ReLU in one
+// pass, where cuDNN has an engine ready for all of it; one that it would have to compile takes seconds at the first
+// run, and is left out.
 #pragma once
 
 #include <array>
@@ -11,12 +12,16 @@
 
 namespace stylogram::cudnn {
 
+using Sizes = std::array<std::int64_t, 4>;
+
 /// Sizes are (N,C,H,W), as cuDNN wants them; in memory x is (N,H,W,C), w (K,R,S,C/groups), bias (K), y (N,P,Q,K).
+/// `transposed`: what takes the gradient on a convolution's output to that on its input, cuDNN's "backward data"; w is
+/// that convolution's, so that x is (N,P,Q,K), bias (C) and y (N,H,W,C).
 struct Problem {
-  std::array<std::int64_t, 4> x, w, y;
+  Sizes x, w, y;
   std::array<std::int64_t, 2> pads, strides, dilations;
   cuda::Number number;
-  bool bias, rectify;
+  bool bias, rectify, transposed;
 };
 
 /// A plan, and what it was made of, which lives as long.

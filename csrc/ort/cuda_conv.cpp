@@ -11,43 +11,45 @@ constexpr int kCudnnHandle = 10001;
 
 std::int64_t places(std::int64_t size, std::int64_t kernel, std::int64_t pad, std::int64_t stride,
                     std::int64_t dilation) {
-  return (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
+  const std::int64_t rest = size + 2 * pad - dilation * (kernel - 1) - 1;
+  return rest < 0 ? 0 : rest / stride + 1;
 }
 
 }  // namespace
 
-CudaConv::CudaConv(const OrtApi& api, const OrtKernelInfo* info)
-    : CudaNode(kName, api, info),
+CudnnNode::CudnnNode(const char* name, const OrtApi& api, const OrtKernelInfo* info)
+    : CudaNode(name, api, info),
       pads_(integers<2>("pads")),
       strides_(integers<2>("strides")),
-      dilations_(integers<2>("dilations")),
-      rectify_(0 != integer("relu")) {
+      dilations_(integers<2>("dilations")) {
   require(api.KernelInfoGetAllocator(info, OrtMemTypeDefault, &allocator_));
 }
 
-cudnn::Problem CudaConv::problem(OrtKernelContext* context) const {
+cudnn::Problem CudnnNode::given(OrtKernelContext* context) const {
   const Shape x = shape(input(context, kX));
   const Shape w = shape(input(context, kWeights));
-  check(x.size() == 4 && w.size() == 4, kName, "x must be (N,H,W,C) and weights (K,R,S,C/groups)");
-  check(w[3] > 0 && x[3] % w[3] == 0, kName, "weights of ", w[3], " channels do not fit x of ", x[3]);
-  const std::int64_t height = places(x[1], w[1], pads_[0], strides_[0], dilations_[0]);
-  const std::int64_t width = places(x[2], w[2], pads_[1], strides_[1], dilations_[1]);
-  check(height > 0 && width > 0, kName, "the input is smaller than the filter");
-  const bool bias = inputs(context) > kBias && input(context, kBias) != nullptr;
-  check(bias || !rectify_, kName, "relu asks for a bias");
-  return {{x[0], x[3], x[1], x[2]},
-          {w[0], w[3], w[1], w[2]},
-          {x[0], w[0], height, width},
-          pads_,
-          strides_,
-          dilations_,
-          number(context),
-          bias,
-          rectify_};
+  check(x.size() == 4 && w.size() == 4, name_, "x must be (N,H,W,C) and weights (K,R,S,C/groups)");
+  cudnn::Problem problem = {};
+  problem.x = {x[0], x[3], x[1], x[2]};
+  problem.w = {w[0], w[3], w[1], w[2]};
+  problem.pads = pads_;
+  problem.strides = strides_;
+  problem.dilations = dilations_;
+  problem.number = number(context);
+  problem.bias = inputs(context) > kBias && input(context, kBias) != nullptr;
+  return problem;
+}
+
+cudnn::Sizes CudnnNode::made_of(const cudnn::Sizes& x, const cudnn::Sizes& w) const {
+  const std::int64_t height = places(x[2], w[2], pads_[0], strides_[0], dilations_[0]);
+  const std::int64_t width = places(x[3], w[3], pads_[1], strides_[1], dilations_[1]);
+  check(height > 0 && width > 0, name_, "the picture is smaller than the filter");
+  return {x[0], w[0], height, width};
 }
 
 // Made when the first picture comes, as ONNX Runtime does with its own, and anew for other sizes.
-std::shared_ptr<const cudnn::Convolution> CudaConv::planned(cudnn::Handle handle, const cudnn::Problem& problem) const {
+std::shared_ptr<const cudnn::Convolution> CudnnNode::planned(cudnn::Handle handle,
+                                                             const cudnn::Problem& problem) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (plan_ == nullptr || of_ != problem.x) {
     plan_ = std::make_shared<const cudnn::Convolution>(handle, problem);
@@ -56,15 +58,14 @@ std::shared_ptr<const cudnn::Convolution> CudaConv::planned(cudnn::Handle handle
   return plan_;
 }
 
-void CudaConv::run(OrtKernelContext* context) const {
-  const cudnn::Problem given = problem(context);
-  const auto [n, filters, height, width] = given.y;
-  const void* bias = given.bias ? shaped<void>(context, kBias, "bias", {filters}) : nullptr;
-  void* y = made<void>(context, kY, {n, height, width, filters});
+void CudnnNode::compute(OrtKernelContext* context, const cudnn::Problem& problem) const {
+  const auto [n, channels, height, width] = problem.y;
+  const void* bias = problem.bias ? shaped<void>(context, kBias, "bias", {channels}) : nullptr;
+  void* y = made<void>(context, kY, {n, height, width, channels});
   if (y == nullptr || n == 0) return;
   cudnn::Handle handle = nullptr;
   require(api_.KernelContext_GetResource(context, kResources, kCudnnHandle, &handle));
-  const std::shared_ptr<const cudnn::Convolution> plan = planned(handle, given);
+  const std::shared_ptr<const cudnn::Convolution> plan = planned(handle, problem);
   // Given back at the end: what takes it next runs behind, in the same queue.
   const auto release = [this](void* memory) {
     if (OrtStatus* status = api_.AllocatorFree(allocator_, memory)) api_.ReleaseStatus(status);
@@ -79,14 +80,37 @@ void CudaConv::run(OrtKernelContext* context) const {
   if (plan->whole() || bias == nullptr) return;
   relu::Bias rest = {};
   rest.last = true;
-  rest.rectify = rectify_;
+  rest.rectify = problem.rectify;
   rest.n = n;
-  rest.channels = filters;
+  rest.channels = channels;
   rest.places = height * width;
-  rest.number = given.number;
+  rest.number = problem.number;
   rest.x = rest.y = y;
   rest.bias = bias;
   call<relu::RunBias>(context, "bias_relu", rest);
+}
+
+void CudaConv::run(OrtKernelContext* context) const {
+  cudnn::Problem problem = given(context);
+  const std::int64_t channels = problem.x[1];
+  const std::int64_t read = problem.w[1];
+  check(read > 0 && channels % read == 0, kName, "weights of ", read, " channels do not fit x of ", channels);
+  check(problem.bias || !rectify_, kName, "relu asks for a bias");
+  problem.y = made_of(problem.x, problem.w);
+  problem.rectify = rectify_;
+  compute(context, problem);
+}
+
+void CudaConvTranspose::run(OrtKernelContext* context) const {
+  cudnn::Problem problem = given(context);
+  const auto [n, channels, height, width] = problem.x;
+  const bool fits = group_ > 0 && channels == problem.w[0] && channels % group_ == 0;
+  check(fits, kName, problem.w[0], " filters in ", group_, " groups do not fit x of ", channels, " channels");
+  problem.y = {n, problem.w[1] * group_, sizes_[0], sizes_[1]};
+  check(made_of(problem.y, problem.w) == problem.x, kName, "x of ", height, "x", width,
+        " is not what the convolution of ", sizes_[0], "x", sizes_[1], " makes");
+  problem.transposed = true;
+  compute(context, problem);
 }
 
 }  // namespace stylogram::ort

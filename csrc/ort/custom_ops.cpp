@@ -20,7 +20,7 @@ using cuda::Number;
 
 OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
   // The GPU's are the CPU provider's too, where tests run them on an emulated GPU, whose memory is the host's; but for
-  // CudaConv, which has cuDNN do it.
+  // convolutions, which cuDNN does.
   static const auto ops = std::array{
       described<WinogradConv>(),
       described<PointwiseConv>(),
@@ -37,6 +37,7 @@ OrtStatus* add_domain(OrtSessionOptions* options, const OrtApi& api) {
       described<CudaWiden<Number::bfloat16>>(),
       described<CudaPeak>(),
       described<CudaConv, Provider::cuda>(),
+      described<CudaConvTranspose, Provider::cuda>(),
       described<CudaMaxPool, Provider::cuda>(),
       described<CudaMaxPoolGradient, Provider::cuda>(),
       described<CudaAveragePool, Provider::cuda>(),

@@ -1,10 +1,10 @@
 """A pair of graphs for a GPU whose convolutions want a picture's channels last (N,H,W,C), as tensor cores do.
 
 The graphs stay ONNX, whose convolutions are (N,C,H,W). With `convs` they become CudaConv, our op, which takes up the
-bias and the ReLU behind it; without, ONNX Runtime's CUDA provider (`prefer_nhwc`, not for bfloat16) puts Transposes
-around each. What it cannot know is done here: what forward keeps for backward lies with its channels last, and so does
-what our own ops read and make. A tensor that is turned and turned back is not turned at all, and what works on each
-number by itself, or along the channels, does so wherever these are.
+bias and the ReLU behind it (CudaConvTranspose gpu.py has put there before); without, ONNX Runtime's CUDA provider
+(`prefer_nhwc`, not for bfloat16) puts Transposes around each. What it cannot know is done here: what forward keeps for
+backward lies with its channels last, and so does what our own ops read and make. A tensor that is turned and turned
+back is not turned at all, and what works on each number by itself, or along the channels, does so wherever these are.
 """
 
 import math
@@ -113,7 +113,7 @@ class _Last:
             return
         stated |= {"channels_last": 1} if "channels_last" in stated else {}
         turned = () if node.op_type in FROM_FIRST else node.input[:1] if node.op_type in TO_FIRST else node.input
-        inputs = [self._last(name) if read in turned and self._is_picture(read) else name
+        inputs = [self._read(read, name) if read in turned else name
                   for name, read in zip(inputs, node.input, strict=True)]  # fmt: skip
         self._ours(node.op_type, inputs, outputs[0], node.op_type in TO_FIRST, node.name, stated)
 
@@ -174,6 +174,12 @@ class _Last:
             made = self._made["", "axis"] = fresh("channels", self._taken)
             self._constants[made] = numpy_helper.from_array(np.array([3], np.int64), made)
         return self._made["", "axis"]
+
+    def _read(self, name: str, given: str) -> str:
+        """An input of an op of ours."""
+        if not self._is_picture(name):
+            return given
+        return self._weights(name) if name in self._constants else self._last(given)
 
     def _ours(
         self, op: str, inputs: Sequence[str], output: str, to_first: bool, name: str, stated: Mapping[str, Any]

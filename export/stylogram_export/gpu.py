@@ -4,7 +4,8 @@
     MaxUnpool(g, i), which only the CPU has
 
 `ops`: ONNX Runtime's CUDA provider runs ours: CudaReluGradient and those of pooling.py; forward CudaBiasRelu, and the
-pools too, since its own have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason.
+pools too, since its own have no bfloat16. A ConvTranspose at stride 1 becomes a Conv for the same reason; others become
+CudaConvTranspose, with `convs`.
 `indices`, standard ONNX, and for pools that the ops are not for: Where(y > 0, g, 0) and ScatterElements(0, i, g).
 `planes`: TensorRT has no places of maxima: planes.py does without.
 """
@@ -22,27 +23,51 @@ from .domain import DOMAIN, VERSION
 from .errors import Error
 from .graph import array, attributes, dims, inferred, names, needed, rebuild
 from .planes import Planes, Writer
-from .pooling import CUDA_OP, cuda_pools, cuda_spread, mask_of, rewrite_pools
+from .pooling import CUDA_OP, closed, cuda_pools, cuda_spread, mask_of, rewrite_pools
 from .vjp.conv import flipped
 
 WAYS = ("ops", "indices", "planes")
-RELU_GRADIENT, BIAS_RELU = "CudaReluGradient", "CudaBiasRelu"
+RELU_GRADIENT, BIAS_RELU, CONV_TRANSPOSE = "CudaReluGradient", "CudaBiasRelu", "CudaConvTranspose"
 
 
-def portable(pair: Derivative, way: str = "ops") -> Derivative:
-    """The pair as a GPU's provider runs it; `way`: one of WAYS.
+def portable(pair: Derivative, way: str = "ops", convs: bool = False) -> Derivative:
+    """The pair as a GPU's provider runs it; `way`: one of WAYS. `convs`: if channels_last with `convs` follows.
 
     Raises Error for a max-pool of open sizes, and with `planes` for windows with gaps or of unequal strides.
     """
-    forward = portable_forward(pair.forward) if way == "ops" else pair.forward
-    return replace(pair, forward=forward, backward=_Rewrite(pair.backward, way).model())
+    forward = portable_forward(pair.forward, convs) if way == "ops" else pair.forward
+    return replace(pair, forward=forward, backward=_Rewrite(pair.backward, way, convs).model())
 
 
-def portable_forward(model: onnx.ModelProto) -> onnx.ModelProto:
+def portable_forward(model: onnx.ModelProto, convs: bool = False) -> onnx.ModelProto:
     """A graph without a gradient as ONNX Runtime's CUDA provider runs it."""
     types = inferred(model)
     outputs = [value.name for value in model.graph.output]
-    return _with_ops(model, _biased(cuda_pools(model.graph.node, types), outputs, types), [], types)
+    nodes = cuda_pools(model.graph.node, types)
+    if convs:
+        values = {tensor.name: tensor for tensor in model.graph.initializer}
+        nodes = [_transposed(node, types, values) or node for node in nodes]
+    return _with_ops(model, _biased(nodes, outputs, types), [], types)
+
+
+def _transposed(
+    node: onnx.NodeProto, types: Mapping[str, onnx.ValueInfoProto], values: Mapping[str, onnx.TensorProto]
+) -> onnx.NodeProto | None:
+    """Our op for a ConvTranspose over pictures; None for other nodes, and where cuDNN's pads, which are those of both
+    sides, cannot say which size it has."""
+    if node.op_type != "ConvTranspose" or node.input[1] not in values:
+        return None
+    stated, weights = attributes(node), values[node.input[1]]
+    made, sizes = closed(node.input[0], types), closed(node.output[0], types)
+    if not made or not sizes or stated.get("auto_pad", "NOTSET") != "NOTSET" or "output_shape" in stated:
+        return None
+    pads, strides = stated.get("pads", [0] * 4)[:2], stated.get("strides", [1, 1])
+    dilations = stated.get("dilations", [1, 1])
+    spans = [n + 2 * p - d * (k - 1) - 1 for n, p, d, k in zip(sizes, pads, dilations, weights.dims[2:], strict=True)]
+    if [span // stride + 1 for span, stride in zip(spans, strides, strict=True)] != made:
+        return None
+    words = {"pads": pads, "strides": strides, "dilations": dilations, "sizes": sizes, "group": stated.get("group", 1)}
+    return helper.make_node(CONV_TRANSPOSE, node.input, node.output, node.name, domain=DOMAIN, **words)
 
 
 def _biased(
@@ -88,10 +113,10 @@ def _with_ops(
 
 
 class _Rewrite(Writer):
-    def __init__(self, model: onnx.ModelProto, way: str) -> None:
+    def __init__(self, model: onnx.ModelProto, way: str, convs: bool) -> None:
         graph = model.graph
         super().__init__(names(graph))
-        self._model, self._way = model, way
+        self._model, self._way, self._convs = model, way, convs
         self._types = inferred(model)
         self._given: list[onnx.NodeProto] = list(graph.node)
         if way != "indices":
@@ -117,7 +142,9 @@ class _Rewrite(Writer):
                 raise Error(f"the max-pool {node.name!r}: without indices, 2D windows without dilations are accepted")
             else:
                 spread = cuda_spread(node, self._types, self._values) if self._way == "ops" else None
-                self.nodes.append(spread or self._convolved(node) or node)
+                ours = spread or self._convolved(node)
+                ours = ours or (_transposed(node, self._types, self._values) if self._convs else None)
+                self.nodes.append(ours or node)
         left = {name for node in self.nodes for name in node.input}
         kept = [node for node in self._given if node.output[0] in masks and node.output[0] in left]
         return _with_ops(self._model, _sorted([*kept, *self.nodes], self._available()), self.constants, self._types)

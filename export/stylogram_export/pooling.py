@@ -52,7 +52,7 @@ def cuda_pools(nodes: Sequence[onnx.NodeProto], types: Mapping[str, onnx.ValueIn
 
 
 def _cuda_pool(node: onnx.NodeProto, types: Mapping[str, onnx.ValueInfoProto]) -> onnx.NodeProto | None:
-    sizes = _closed(node.output[0], types)
+    sizes = closed(node.output[0], types)
     if sizes is None or not _is_picture(node.input[0], types):
         return None
     stated = attributes(node)
@@ -72,7 +72,7 @@ def cuda_spread(
     """Our op for the ConvTranspose that is the gradient of averages; None for other nodes."""
     if node.op_type != "ConvTranspose" or len(node.input) > 2 or node.input[1] not in values:
         return None
-    sizes, stated = _closed(node.output[0], types), attributes(node)
+    sizes, stated = closed(node.output[0], types), attributes(node)
     weights, shape = array(values[node.input[1]]), dims(types[node.input[0]]) if node.input[0] in types else None
     if sizes is None or shape is None or len(shape) != 4 or weights.ndim != 4 or stated.get("group", 1) != shape[1]:
         return None
@@ -85,7 +85,7 @@ def cuda_spread(
     )
 
 
-def _closed(name: str, types: Mapping[str, onnx.ValueInfoProto]) -> list[int] | None:
+def closed(name: str, types: Mapping[str, onnx.ValueInfoProto]) -> list[int] | None:
     """The height and width of a picture, if they are known."""
     shape = dims(types[name]) if name in types else None
     sizes = [size for size in (shape or ())[2:] if isinstance(size, int) and size]

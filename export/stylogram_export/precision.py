@@ -37,9 +37,10 @@ LEAST = 1e-30  # of a peak; csrc/narrow has the same
 HEAD = ("Sub", "Add", "Mul", "Div", "Identity")  # what preprocessing is made of
 #: Ops for which op(s x) = s op(x), with constants that are added scaled too.
 HOMOGENEOUS = frozenset((
-    "Add", "AveragePool", "Concat", "Conv", "CudaAveragePool", "CudaBiasRelu", "CudaMaxPool", "DepthToSpace",
-    "Dropout", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity", "LeakyRelu", "MatMul", "MaxPool",
-    "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub", "Sum", "Transpose", "Unsqueeze",
+    "Add", "AveragePool", "Concat", "Conv", "ConvTranspose", "CudaAveragePool", "CudaBiasRelu", "CudaConvTranspose",
+    "CudaMaxPool", "DepthToSpace", "Dropout", "Flatten", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Identity",
+    "LeakyRelu", "MatMul", "MaxPool", "Pad", "Relu", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sub",
+    "Sum", "Transpose", "Unsqueeze",
 ))  # fmt: skip
 
 
@@ -146,7 +147,9 @@ class _Forward(Narrow):
             )
         added = {
             "Conv": (2,),
+            "ConvTranspose": (2,),
             "CudaBiasRelu": (1,),
+            "CudaConvTranspose": (2,),
             "Gemm": (2,),
             "Add": (0, 1),
             "Sub": (0, 1),

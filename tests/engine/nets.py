@@ -59,3 +59,20 @@ def by_hand(*nodes, constants=None, tap="y"):
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     return Network("hand", model, PREPROCESS["unit"], Layers({"deep": tap}, ("deep",), ("deep",)))
+
+
+def strided(groups=2):
+    """As ResNet and AlexNet begin and go on: a large filter, groups, 1x1, all with strides. Activations: a, b, y."""
+    shapes = {"u": (8, 3, 7, 7), "v": (12, 8 // groups, 3, 3), "w": (10, 12, 1, 1)}
+    rng = np.random.default_rng(0)
+    values = {name: rng.standard_normal(shape) / np.prod(shape[1:]) ** 0.5 for name, shape in shapes.items()}
+    values |= {f"{name} bias": np.linspace(-0.1, 0.1, shape[0]) for name, shape in shapes.items()}
+    return by_hand(
+        helper.make_node("Conv", ["x", "u", "u bias"], ["before a"], strides=[2, 2], pads=[3] * 4),
+        helper.make_node("Relu", ["before a"], ["a"]),
+        helper.make_node("Conv", ["a", "v", "v bias"], ["before b"], strides=[2, 2], pads=[1] * 4, group=groups),
+        helper.make_node("Relu", ["before b"], ["b"]),
+        helper.make_node("Conv", ["b", "w", "w bias"], ["before y"], strides=[2, 2]),
+        helper.make_node("Relu", ["before y"], ["y"]),
+        constants=values,
+    )

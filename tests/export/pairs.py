@@ -3,8 +3,10 @@
 import numpy as np
 import onnxruntime
 from narrow_vgg import weights
+from onnx import helper, numpy_helper
 from stylogram import _core
 from stylogram_export import differentiate
+from stylogram_export.graph import attributes, rebuild
 from stylogram_export.models import vgg
 from stylogram_export.prepare import prepare
 
@@ -39,3 +41,32 @@ def gradients(pair, x, seed=0):
     incoming = {f"gy:{tap}": rng.standard_normal(made[tap].shape, np.float32) for tap in pair.taps}
     given = made | incoming
     return made, run(pair.backward, {v.name: given[v.name] for v in pair.backward.graph.input})["gx"]
+
+
+def left_over(words, kernel):
+    """How many rows and columns of a picture of these sizes the convolution's last filters do not reach."""
+    each = zip(words["sizes"], words["pads"], words["dilations"], kernel, words["strides"], strict=True)
+    return [(n + 2 * p - d * (k - 1) - 1) % s for n, p, d, k, s in each]
+
+
+def spelled_out(model):
+    """The model with ONNX's words for CudaConv and CudaConvTranspose, which only a GPU has."""
+    made, values = [], {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type not in ("CudaConv", "CudaConvTranspose"):
+            made.append(node)
+            continue
+        words, out = attributes(node), node.output[0]
+        turned = numpy_helper.to_array(values[node.input[1]]).transpose(0, 3, 1, 2)
+        values[f"{out}:w"] = numpy_helper.from_array(np.ascontiguousarray(turned), f"{out}:w")
+        conv = {"pads": words["pads"] * 2, "strides": words["strides"], "dilations": words["dilations"]}
+        if node.op_type == "CudaConvTranspose":
+            conv |= {"group": words["group"], "output_padding": left_over(words, turned.shape[2:])}
+        made += [
+            helper.make_node("Transpose", node.input[:1], [f"{out}:x"], perm=[0, 3, 1, 2]),
+            helper.make_node(node.op_type[4:], [f"{out}:x", f"{out}:w", *node.input[2:]], [f"{out}:y"], **conv),
+            helper.make_node("Relu" if words.get("relu") else "Identity", [f"{out}:y"], [f"{out}:z"]),
+            helper.make_node("Transpose", [f"{out}:z"], [out], perm=[0, 2, 3, 1]),
+        ]
+    graph = helper.make_graph(made, "spelled", model.graph.input, model.graph.output, list(values.values()))
+    return rebuild(model, graph)

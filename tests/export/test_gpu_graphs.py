@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from export.pairs import FLIPS, TAPS, gradients, pair_of, run
+from export.pairs import FLIPS, TAPS, gradients, pair_of, run, spelled_out
 from narrow_vgg import picture, relative
 from onnx import TensorProto, helper, numpy_helper
 from stylogram_export import Derivative, Error, differentiate
 from stylogram_export.channels_last import channels_last
 from stylogram_export.gpu import WAYS, portable
-from stylogram_export.graph import attributes, dims, rebuild
+from stylogram_export.graph import attributes, dims
 from stylogram_export.precision import narrowed
 
 pytestmark = pytest.mark.usefixtures("gpu")
@@ -127,27 +127,6 @@ def test_averages_are_our_ops_where_windows_count_all_their_elements(windows):
     for got, wanted in zip(gradients(made, x), gradients(pair, x), strict=True):
         got, wanted = (value["y"] if isinstance(value, dict) else value for value in (got, wanted))
         assert relative(got, wanted) < 1e-6
-
-
-def spelled_out(model):
-    """The model with ONNX's words for CudaConv, which only a GPU has."""
-    made, values = [], {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type != "CudaConv":
-            made.append(node)
-            continue
-        words, out = attributes(node), node.output[0]
-        weights = numpy_helper.to_array(values[node.input[1]]).transpose(0, 3, 1, 2)
-        values[f"{out}:w"] = numpy_helper.from_array(np.ascontiguousarray(weights), f"{out}:w")
-        conv = {"pads": words["pads"] * 2, "strides": words["strides"], "dilations": words["dilations"]}
-        made += [
-            helper.make_node("Transpose", node.input[:1], [f"{out}:x"], perm=[0, 3, 1, 2]),
-            helper.make_node("Conv", [f"{out}:x", f"{out}:w", *node.input[2:]], [f"{out}:y"], **conv),
-            helper.make_node("Relu" if words["relu"] else "Identity", [f"{out}:y"], [f"{out}:z"]),
-            helper.make_node("Transpose", [f"{out}:z"], [out], perm=[0, 2, 3, 1]),
-        ]
-    graph = helper.make_graph(made, "spelled", model.graph.input, model.graph.output, list(values.values()))
-    return rebuild(model, graph)
 
 
 @pytest.mark.parametrize("convs", [False, True])

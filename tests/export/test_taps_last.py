@@ -6,8 +6,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from export.pairs import TAPS, pair_of, run
-from export.test_gpu_graphs import spelled_out
+from export.pairs import TAPS, pair_of, run, spelled_out
 from narrow_vgg import picture
 from onnx import TensorProto, helper
 from stylogram_export.channels_last import channels_last

@@ -43,31 +43,44 @@ def skip_without_tensorrt(device):
         pytest.skip(tensorrt.missing())
 
 
-@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-@pytest.mark.parametrize("precision", CLOSE)
-@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 65, 97)])
-def test_a_pass_is_the_cpus(device, precision, shape):
-    skip_without_tensorrt(device)
-    place = devices.choose(device, precision).place
-    network = nets.narrow()
-    taps = [network.layers.tensor(name) for name in ("conv1_1", "conv2_1", "conv4_2")]
+def compare(network, taps, shape, place, runs):
+    """A pass of the network on the GPU with one on the CPU. Returns the first."""
     cpu = FeaturePass(folded(network, taps), taps, shape, convolution="direct")
     gpu = DevicePass(folded(network, taps), taps, shape, place)
     cpu.picture[:] = gpu.picture[:] = np.random.default_rng(0).random(shape, np.float32)
-    for _ in range(3):  # as it is, captured, replayed
+    for _ in range(runs):
         gpu.forward()
     cpu.forward()
-    features, gradient = CLOSE[precision]
+    features, gradient = CLOSE[place.precision]
     for tap in taps:
         got = gpu.features[tap]
         assert np.linalg.norm(got - cpu.features[tap]) < features * np.linalg.norm(cpu.features[tap]), tap
         cpu.gradients[tap][:] = np.random.default_rng(1).standard_normal(cpu.gradients[tap].shape, np.float32)
         nets.put(gpu.gradients_on_gpu[tap], cpu.gradients[tap])
     cpu.backward()
-    for _ in range(3):
+    for _ in range(runs):
         gpu.backward()
     got = gpu.gradient_on_gpu.download()
     assert np.linalg.norm(got - cpu.gradient) < gradient * np.linalg.norm(cpu.gradient)
+    return gpu
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("precision", CLOSE)
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 65, 97)])
+def test_a_pass_is_the_cpus(device, precision, shape):
+    skip_without_tensorrt(device)
+    network = nets.narrow()
+    taps = [network.layers.tensor(name) for name in ("conv1_1", "conv2_1", "conv4_2")]
+    compare(network, taps, shape, devices.choose(device, precision).place, 3)  # as it is, captured, replayed
+
+
+@pytest.mark.parametrize("precision", CLOSE)
+@pytest.mark.parametrize("shape", [(1, 3, 64, 96), (3, 3, 65, 98)])
+def test_so_is_one_with_strides_in_every_layout(precision, shape):
+    place = devices.choose("cuda", precision).place
+    for layout in place.tried:
+        compare(nets.strided(), ["a", "b", "y"], shape, replace(place, layout=layout), 3)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])

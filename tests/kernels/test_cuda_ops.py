@@ -36,6 +36,18 @@ CONVOLUTIONS = [
     ((4, 5, 3, 3), (2, 0), (2, 3), (1, 1), 1),
     ((6, 3, 3, 2), (2, 2), (1, 1), (2, 2), 2),
 ]
+#: The same, and the size of the pictures that are convolved: gradients go back to them, also where the last rows, or
+#: those between filters, are read by none.
+TRANSPOSED = [
+    (((8, 3, 3, 5), (1, 1), (2, 2), (1, 1), 1), (9, 11)),
+    (((8, 3, 3, 5), (1, 1), (2, 2), (1, 1), 1), (10, 12)),
+    (((4, 11, 11, 3), (2, 2), (4, 4), (1, 1), 1), (23, 26)),
+    (((6, 1, 1, 4), (0, 0), (2, 2), (1, 1), 1), (8, 9)),
+    (((4, 5, 3, 3), (2, 0), (3, 2), (1, 1), 1), (10, 11)),
+    (((6, 3, 3, 2), (2, 2), (2, 3), (2, 2), 2), (12, 14)),
+    (((8, 3, 3, 1), (1, 1), (2, 2), (1, 1), 8), (9, 10)),
+    (((5, 2, 2, 3), (0, 0), (3, 3), (1, 1), 1), (11, 10)),
+]
 #: As networks have them.
 LARGE = [
     ((64, 3, 3, 3), (1, 1), (1, 1), (1, 1), 1),
@@ -45,6 +57,13 @@ LARGE = [
     ((128, 1, 1, 512), (0, 0), (1, 1), (1, 1), 1),
     ((96, 7, 7, 3), (3, 3), (2, 2), (1, 1), 1),
     ((64, 3, 3, 1), (1, 1), (1, 1), (1, 1), 64),
+]
+LARGE_TRANSPOSED = [
+    (((96, 7, 7, 3), (3, 3), (2, 2), (1, 1), 1), (128, 193)),
+    (((96, 11, 11, 3), (0, 0), (4, 4), (1, 1), 1), (129, 194)),
+    (((128, 3, 3, 64), (1, 1), (2, 2), (1, 1), 1), (64, 97)),
+    (((512, 1, 1, 256), (0, 0), (2, 2), (1, 1), 1), (32, 45)),
+    (((64, 3, 3, 2), (1, 1), (2, 2), (1, 1), 32), (32, 45)),
 ]
 SHAPES = [(1, 1, 5, 6), (2, 3, 9, 8), (3, 20, 17, 23)]
 if emulated.ON_GPU:
@@ -246,6 +265,28 @@ def convolved(x: Any, w: Any, bias: Any, case: Any) -> Any:
     return torch.nn.functional.conv2d(x, w, bias, strides, pads, dilations, groups)
 
 
+def assert_near(got: Any, wanted: Any, kind: str) -> None:
+    """Products of float32 may be TF32's, of 10 bits; the sum is rounded once, or twice where the bias comes behind."""
+    most = {"float32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}[kind]
+    assert np.linalg.norm(got - wanted) < most * np.linalg.norm(wanted)
+    assert np.abs(got - wanted).max() < 4 * most * max(1, np.abs(wanted).max())
+
+
+def places(case: Any, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The size of what a convolution makes of pictures of this size, and how many rows and columns are left over."""
+    (_, r, s, _), pads, strides, dilations, _ = case
+    (h, v), (p, q), (d, e) = size, pads, dilations
+    down, across = divmod(h + 2 * p - d * (r - 1) - 1, strides[0]), divmod(v + 2 * q - e * (s - 1) - 1, strides[1])
+    return (down[0] + 1, across[0] + 1), (down[1], across[1])
+
+
+def transposed(x: Any, w: Any, bias: Any, case: Any, size: tuple[int, int]) -> Any:
+    """(N,K,P,Q) and (K,C/groups,R,S) -> (N,C,H,W) of this size, as torch has it."""
+    _, pads, strides, dilations, groups = case
+    left = places(case, size)[1]
+    return torch.nn.functional.conv_transpose2d(x, w, bias, strides, pads, left, groups, dilations)
+
+
 @pytest.mark.skipif(not emulated.ON_GPU, reason="cuDNN computes them: a GPU, or its stand-in (scripts/standin.sh)")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", [*CONVOLUTIONS, *LARGE])
@@ -264,10 +305,25 @@ def test_convolutions_are_the_formula(place: Place, case: Any, kind: str) -> Non
         ([x, w], 0, plain), ([x, w, b], 0, biased), ([x, w, b], 1, np.maximum(biased, 0))
     ):  # fmt: skip
         got = run(place, "CudaConv", given, wanted.shape, kind, relu=relu, **words).astype(np.float64)
-        # Products of float32 may be TF32's, of 10 bits; the sum is rounded once, or twice where the bias comes behind.
-        most = {"float32": 2e-3, "float16": 2e-3, "bfloat16": 2e-2}[kind]
-        assert np.linalg.norm(got - wanted) < most * np.linalg.norm(wanted)
-        assert np.abs(got - wanted).max() < 4 * most * max(1, np.abs(wanted).max())
+        assert_near(got, wanted, kind)
+
+
+@pytest.mark.skipif(not emulated.ON_GPU, reason="cuDNN computes them: a GPU, or its stand-in (scripts/standin.sh)")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", [*TRANSPOSED, *LARGE_TRANSPOSED])
+def test_transposed_convolutions_are_the_formula(place: Place, given: Any, kind: str) -> None:
+    case, size = given
+    (k, r, s, c), pads, strides, dilations, groups = case
+    rng, dtype = np.random.default_rng(0), KINDS[kind][0]
+    x = rng.standard_normal((2, *places(case, size)[0], k)).astype(dtype)
+    w = (rng.standard_normal((k, r, s, c)) / (r * s * k / groups) ** 0.5).astype(dtype)
+    b = rng.standard_normal(c * groups).astype(dtype)
+    first = [torch.from_numpy(values.astype(np.float64)).permute(0, 3, 1, 2) for values in (x, w)]
+    plain = transposed(*first, None, case, size).permute(0, 2, 3, 1).numpy()
+    words = {"pads": pads, "strides": strides, "dilations": dilations, "group": groups, "sizes": size}
+    for arrays, wanted in (([x, w], plain), ([x, w, b], plain + b.astype(np.float64))):
+        got = run(place, "CudaConvTranspose", arrays, wanted.shape, kind, **words).astype(np.float64)
+        assert_near(got, wanted, kind)
 
 
 @pytest.mark.skipif(not emulated.ON_GPU, reason="cuDNN computes them: a GPU asked for by STYLOGRAM_TEST_CUDA=gpu")

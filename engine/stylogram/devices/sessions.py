@@ -264,8 +264,9 @@ def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, re
     if place.kind == "tensorrt":
         pair = narrowed(portable(pair, "planes"), place.precision, ops=True, native=True)
         return replace(pair, forward=_named(pair.forward), backward=_named(pair.backward))
-    pair = narrowed(portable(pair), place.precision, ops=True)
-    return pair if place.layout == "first" else channels_last(pair, convs=place.layout == "ours")
+    ours = place.layout == "ours"
+    pair = narrowed(portable(pair, convs=ours), place.precision, ops=True)
+    return pair if place.layout == "first" else channels_last(pair, convs=ours)
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:

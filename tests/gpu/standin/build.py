@@ -2,9 +2,9 @@
 
     python tests/gpu/standin/build.py FOLDER      # FOLDER/ort: onnxruntime-gpu, FOLDER/lib: the libraries
 
-`cudart.cpp`, `cudnn.cpp`, `nvinfer.cpp` and `onnxparser.cpp` are what they do; every other function that ONNX Runtime's
-providers ask for succeeds and does nothing, or makes an empty handle. Needs CUDA's headers, which come with nvcc, GCC
-and nm.
+`cudart.cpp`, `cublas.cpp`, `cudnn.cpp`, `nvinfer.cpp` and `onnxparser.cpp` are what they do; every other function that
+ONNX Runtime's providers ask for succeeds and does nothing, or makes an empty handle. Needs CUDA's headers, which come
+with nvcc, GCC and nm.
 """
 
 import re
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 LIBRARIES = {
     "libcudart.so.13": (r"(__)?cuda\w+", HERE / "cudart.cpp"),
-    "libcublas.so.13": (r"cublas(?!Lt)\w+", None),
+    "libcublas.so.13": (r"cublas(?!Lt)\w+", HERE / "cublas.cpp"),
     "libcublasLt.so.13": (r"cublasLt\w+", None),
     "libcurand.so.10": (r"curand\w+", None),
     "libcuda.so.1": (r"cu[A-Z]\w+", None),

@@ -1,4 +1,5 @@
-// What a graph of cuDNN's says, computed: convolutions, additions and ReLUs of (N,C,H,W) in any order in memory.
+// What a graph of cuDNN's says, computed: convolutions, forward and backward to what they read, additions and ReLUs of
+// (N,C,H,W) in any order in memory.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +8,8 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
 namespace standin {
@@ -14,12 +17,13 @@ namespace standin {
 // Of cudnn_graph_v9.h.
 enum Type : int { kHandle = 0, kBool = 2, kInt64 = 3, kDouble = 5, kPointer = 6, kDescriptor = 15 };
 enum Data : int { kFloat32 = 0, kFloat16 = 2 };
-enum Kind : int { kForward = 10 };
+enum Kind : int { kForward = 10, kBackwardData = 12 };
 enum Mode : int { kAdded = 0 };  // of a pointwise operation; else it is a ReLU
 enum Name : int {
   kMode = 0,
   kDilations = 102,
   kStrides = 103,
+  kPadsAfter = 104,
   kPadsBefore = 105,
   kHeuristicsGraph = 201,
   kEngines = 202,
@@ -30,6 +34,10 @@ enum Name : int {
   kForwardW = 703,
   kForwardX = 704,
   kForwardY = 705,
+  kBackwardHow = 708,
+  kBackwardW = 709,
+  kBackwardX = 710,
+  kBackwardY = 711,
   kPointwiseHow = 750,
   kPointwiseX = 751,
   kPointwiseB = 752,
@@ -61,7 +69,8 @@ struct Descriptor {
   int kind;
   std::map<int, std::vector<char>> given;
   std::map<int, std::vector<Part>> parts;
-  Part graph;  // that an engine, or its configuration, is for
+  Part graph;          // that an engine, or its configuration, is for
+  bool steady = true;  // whether such an engine adds up in the same order every time
 
   void set(int name, int type, std::size_t count, const void* values) {
     if (type == kDescriptor) {
@@ -140,6 +149,19 @@ void each(const std::vector<std::int64_t>& sizes, const Visit& visit) {
         for (std::int64_t w = 0; w < sizes[3]; ++w) visit(n, c, h, w);
 }
 
+struct Sum {
+  explicit Sum(std::vector<std::int64_t> of)
+      : sizes(std::move(of)), totals(sizes[0] * sizes[1] * sizes[2] * sizes[3]) {}
+
+  void add(std::int64_t n, std::int64_t c, std::int64_t h, std::int64_t w, double part) {
+    totals[static_cast<std::size_t>(((n * sizes[1] + c) * sizes[2] + h) * sizes[3] + w)] += part;
+  }
+  Values values() const { return {sizes, {totals.begin(), totals.end()}}; }
+
+  std::vector<std::int64_t> sizes;
+  std::vector<double> totals;
+};
+
 class Run {
  public:
   explicit Run(const Descriptor& pack) {
@@ -149,7 +171,8 @@ class Run {
   }
 
   void operation(const Descriptor& op) {
-    if (op.kind == kForward) return convolution(op);
+    if (op.kind == kForward) return forward(op);
+    if (op.kind == kBackwardData) return backward(op);
     const int mode = op.part(kPointwiseHow)->one<int>(kMode);
     const Values x = read(*op.part(kPointwiseX));
     const Descriptor::Part other = op.part(kPointwiseB);
@@ -163,27 +186,50 @@ class Run {
   }
 
  private:
-  void convolution(const Descriptor& op) {
-    const Descriptor& how = *op.part(kForwardHow);
-    const Values x = read(*op.part(kForwardX)), w = read(*op.part(kForwardW));
-    const Descriptor& to = *op.part(kForwardY);
+  // Calls visit(n, k, h, v, c, top, left, weight) for each product x[n,c,top,left] · weight in the sum y[n,k,h,v].
+  template <class Visit>
+  static void each_product(const Descriptor& how, const Values& w, const std::vector<std::int64_t>& x,
+                           const std::vector<std::int64_t>& y, const Visit& visit) {
     const auto pads = how.all<std::int64_t>(kPadsBefore), strides = how.all<std::int64_t>(kStrides);
-    const auto dilations = how.all<std::int64_t>(kDilations);
-    Values y = {to.all<std::int64_t>(kSizes), {}};
-    const std::int64_t channels = w.sizes[1], filters = w.sizes[0] / (x.sizes[1] / channels);  // of a group
-    each(y.sizes, [&](auto n, auto k, auto h, auto v) {
-      double sum = 0;
+    const auto after = how.all<std::int64_t>(kPadsAfter), dilations = how.all<std::int64_t>(kDilations);
+    for (std::size_t i = 0; i < 2; ++i) {
+      const std::int64_t rest = x[i + 2] + pads[i] + after[i] - dilations[i] * (w.sizes[i + 2] - 1) - 1;
+      if (rest < 0 || rest / strides[i] + 1 != y[i + 2]) throw std::invalid_argument("sizes do not fit");
+    }
+    const std::int64_t channels = w.sizes[1], filters = w.sizes[0] / (x[1] / channels);  // of a group
+    each(y, [&](auto n, auto k, auto h, auto v) {
       for (std::int64_t c = 0; c < channels; ++c)
         for (std::int64_t r = 0; r < w.sizes[2]; ++r)
           for (std::int64_t s = 0; s < w.sizes[3]; ++s) {
             const std::int64_t top = h * strides[0] - pads[0] + r * dilations[0];
             const std::int64_t left = v * strides[1] - pads[1] + s * dilations[1];
-            if (top < 0 || left < 0 || top >= x.sizes[2] || left >= x.sizes[3]) continue;
-            sum += double{x.at(n, k / filters * channels + c, top, left)} * w.at(k, c, r, s);
+            if (top < 0 || left < 0 || top >= x[2] || left >= x[3]) continue;
+            visit(n, k, h, v, k / filters * channels + c, top, left, w.at(k, c, r, s));
           }
-      y.numbers.push_back(static_cast<float>(sum));
     });
-    write(to, y);
+  }
+
+  void forward(const Descriptor& op) {
+    const Values x = read(*op.part(kForwardX)), w = read(*op.part(kForwardW));
+    const Descriptor& to = *op.part(kForwardY);
+    Sum y(to.all<std::int64_t>(kSizes));
+    each_product(*op.part(kForwardHow), w, x.sizes, y.sizes,
+                 [&](auto n, auto k, auto h, auto v, auto c, auto top, auto left, float weight) {
+                   y.add(n, k, h, v, double{x.at(n, c, top, left)} * weight);
+                 });
+    write(to, y.values());
+  }
+
+  // The gradient on what was convolved, from that on what came out.
+  void backward(const Descriptor& op) {
+    const Values gy = read(*op.part(kBackwardY)), w = read(*op.part(kBackwardW));
+    const Descriptor& to = *op.part(kBackwardX);
+    Sum gx(to.all<std::int64_t>(kSizes));
+    each_product(*op.part(kBackwardHow), w, gx.sizes, gy.sizes,
+                 [&](auto n, auto k, auto h, auto v, auto c, auto top, auto left, float weight) {
+                   gx.add(n, c, top, left, double{gy.at(n, k, h, v)} * weight);
+                 });
+    write(to, gx.values());
   }
 
   Values read(const Descriptor& tensor) {

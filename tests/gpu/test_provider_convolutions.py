@@ -1,0 +1,146 @@
+"""Our convolutions in ONNX Runtime's CUDA provider, without a GPU: see standin/ and scripts/standin.sh."""
+
+import ctypes
+import os
+
+import numpy as np
+import pytest
+import torch
+from gpu.ops import STORED, drawn, run_node, run_op, widened
+from gpu.recorded import taken
+from kernels.test_cuda_ops import CONVOLUTIONS, TRANSPOSED, convolved, places, transposed
+from onnx import TensorProto, helper
+from stylogram.objective import Failed
+
+pytestmark = pytest.mark.skipif(
+    os.environ.get("STYLOGRAM_TEST_STANDIN") != "1", reason="scripts/standin.sh runs these, on the real provider"
+)
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_the_stand_in_computes_onnx_runtimes_own_convolutions(queue, computing, case):
+    """What it reads from a graph is what cuDNN's own front end, which ONNX Runtime has built in, means by it."""
+    filters, pads, strides, dilations, groups = case
+    k, r, s, c = filters
+    (x, given), (w, weights) = drawn((2, c * groups, 9, 11), 0, "float32"), drawn((k, c, r, s), 1, "float32")
+    expected = convolved(x, w, None, case).numpy()
+    node = helper.make_node(
+        "Conv", ["x0", "x1"], ["y"], pads=[*pads, *pads], strides=strides, dilations=dilations, group=groups
+    )
+    assert (run_node(queue, node, [given, weights], expected.shape, TensorProto.FLOAT) == expected).all()
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_and_its_transposed_ones(queue, computing, case):
+    (filters, pads, strides, dilations, groups), size = case
+    k, r, s, c = filters
+    made, left = places(*case)
+    (x, given), (w, weights) = drawn((2, k, *made), 0, "float32"), drawn((k, c, r, s), 1, "float32")
+    expected = transposed(x, w, None, *case).numpy()
+    assert expected.shape == (2, c * groups, *size)
+    node = helper.make_node(
+        "ConvTranspose", ["x0", "x1"], ["y"], pads=[*pads, *pads], strides=strides, dilations=dilations, group=groups,
+        output_padding=left,
+    )  # fmt: skip
+    assert (run_node(queue, node, [given, weights], expected.shape, TensorProto.FLOAT) == expected).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_our_convolution_with_channels_last(queue, computing, case, stored, compiled):
+    """With its bias and its ReLU in cuDNN's graph, and, where that would have to be compiled, behind it."""
+    computing.standin_compile(compiled)
+    filters, pads, strides, dilations, groups = case
+    shapes = [(2, 9, 11, filters[3] * groups), filters, filters[:1]]
+    (x, given), (w, weights), (b, bias) = (drawn(shape, seed, stored) for seed, shape in enumerate(shapes))
+    words = {"pads": pads, "strides": strides, "dilations": dilations}
+    plain = convolved(x.permute(0, 3, 1, 2), w.permute(0, 3, 1, 2), None, case).permute(0, 2, 3, 1)
+    for arrays, relu, expected in (
+        ([given, weights], 0, plain),
+        ([given, weights, bias], 0, plain + b),
+        ([given, weights, bias], 1, (plain + b).relu()),
+    ):
+        taken()
+        y = run_op(queue, "CudaConv", arrays, tuple(plain.shape), STORED[stored], relu=relu, **words)
+        assert [line[1] for line in taken()].count("cudnn") == 1
+        assert torch.equal(widened(y, stored).float(), expected.to(getattr(torch, stored)).float())
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("stored", STORED)
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_our_transposed_convolution_with_channels_last(queue, computing, case, stored, compiled):
+    computing.standin_compile(compiled)
+    (filters, pads, strides, dilations, groups), size = case
+    shapes = [(2, *places(*case)[0], filters[0]), filters, (filters[3] * groups,)]
+    (x, given), (w, weights), (b, bias) = (drawn(shape, seed, stored) for seed, shape in enumerate(shapes))
+    words = {"pads": pads, "strides": strides, "dilations": dilations, "group": groups, "sizes": size}
+    plain = transposed(x.permute(0, 3, 1, 2), w.permute(0, 3, 1, 2), None, *case).permute(0, 2, 3, 1)
+    assert plain.shape == (2, *size, filters[3] * groups)
+    for arrays, expected in (([given, weights], plain), ([given, weights, bias], plain + b)):
+        taken()
+        y = run_op(queue, "CudaConvTranspose", arrays, tuple(plain.shape), STORED[stored], **words)
+        assert [line[1] for line in taken()].count("cudnn") == 1
+        assert torch.equal(widened(y, stored).float(), expected.to(getattr(torch, stored)).float())
+
+
+@pytest.mark.parametrize("op", ["CudaConv", "CudaConvTranspose"])
+def test_an_engine_that_adds_up_in_any_order_is_the_last(queue, computing, op):
+    x, w = np.ones((1, 4, 4, 2), np.float32), np.ones((2, 3, 3, 2), np.float32)
+    words = {"pads": [1, 1], "strides": [1, 1], "dilations": [1, 1]}
+    words |= {"relu": 0} if op == "CudaConv" else {"group": 1, "sizes": [4, 4]}
+    for unsteady, wanted in ((0, "convolution"), (1, "convolution"), (2, "convolution in any order")):
+        computing.standin_unsteady(unsteady)
+        taken()
+        run_op(queue, op, [x, w], x.shape, TensorProto.FLOAT, **words)
+        assert [line[3] for line in taken() if line[1] == "cudnn"] == [wanted]
+
+
+def test_our_convolution_refuses(queue):
+    x, w, b = np.ones((1, 4, 4, 3), np.float32), np.ones((2, 3, 3, 3), np.float32), np.ones(2, np.float32)
+    words = {"pads": [1, 1], "strides": [1, 1], "dilations": [1, 1], "relu": 1}
+    shape = (1, 4, 4, 2)
+    for arrays, more, match in (
+        ([x, w], {}, "relu asks for a bias"),
+        ([x, w[..., :2], b], {}, "weights of 2 channels do not fit x of 3"),
+        ([x, w, b[:1]], {}, "bias does not have the shape"),
+        ([x, w, b], {"pads": [1, 1, 1, 1]}, "pads must be 2 numbers|buffer"),
+        ([x, w, b], {"pads": [0, 0], "dilations": [2, 2]}, "smaller than the filter"),
+        ([x, w, b], {"pads": [0, 0], "dilations": [2, 2], "strides": [2, 2]}, "smaller than the filter"),
+    ):
+        with pytest.raises(Exception, match=match):
+            run_op(queue, "CudaConv", arrays, shape, TensorProto.FLOAT, **(words | more))
+    library = ctypes.CDLL("libcudnn.so.9")
+    library.standin_refuse(9)
+    with pytest.raises(
+        Failed, match=r"cuDNN has no engine for x of \(1,3,4,4\) with its channels last and 2 filters of 3x3"
+    ):
+        run_op(queue, "CudaConv", [x, w, b], shape, TensorProto.FLOAT, **words)
+    library.standin_refuse(0)
+
+
+def test_our_transposed_convolution_refuses(queue):
+    x, w, b = np.ones((1, 4, 4, 6), np.float32), np.ones((6, 3, 3, 2), np.float32), np.ones(4, np.float32)
+    words = {"pads": [1, 1], "strides": [2, 2], "dilations": [1, 1], "group": 2, "sizes": [7, 8]}
+    shape = (1, 7, 8, 4)
+    run_op(queue, "CudaConvTranspose", [x, w, b], shape, TensorProto.FLOAT, **words)
+    for arrays, more, match in (
+        ([x, w[:4], b], {}, "4 filters in 2 groups do not fit x of 6 channels"),
+        ([x, w, b], {"group": 4}, "6 filters in 4 groups do not fit"),
+        ([x, w, b], {"group": 0}, "6 filters in 0 groups do not fit"),
+        ([x, w, b[:2]], {}, "bias does not have the shape"),
+        ([x, w[..., 0], b], {}, r"weights \(K,R,S,C/groups\)"),
+        ([x, w, b], {"sizes": [7, 9]}, "x of 4x4 is not what the convolution of 7x9 makes"),
+        ([x, w, b], {"sizes": [6, 8]}, "x of 4x4 is not what the convolution of 6x8 makes"),
+        ([x[:, :1, :1], w, b], {"sizes": [2, 2], "pads": [0, 0]}, "the picture is smaller than the filter"),
+    ):
+        with pytest.raises(Exception, match=rf"CudaConvTranspose\] .*{match}"):
+            run_op(queue, "CudaConvTranspose", arrays, shape, TensorProto.FLOAT, **(words | more))
+    library = ctypes.CDLL("libcudnn.so.9")
+    library.standin_refuse(9)
+    with pytest.raises(
+        Failed, match=r"CudaConvTranspose\] cuDNN has no engine for x of \(1,6,4,4\) .* 4 filters of 3x3"
+    ):
+        run_op(queue, "CudaConvTranspose", [x, w, b], shape, TensorProto.FLOAT, **words)
+    library.standin_refuse(0)
