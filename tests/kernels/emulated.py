@@ -24,7 +24,7 @@ FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"
 
 
 def sources() -> list[Path]:
-    return [*sorted(ROOT.glob("csrc/*/*.cu")), EMULATOR / "emulator.cpp"]
+    return [*sorted(ROOT.glob("csrc/*/*.cu")), *sorted(EMULATOR.glob("*.cpp"))]
 
 
 def _digest(capability: str) -> str:

@@ -42,14 +42,6 @@ LAYOUTS = ("ours", "last", "first")
 #: Which are tried, one after another: fp32 has no tensor cores, which gain by the last two, and ONNX Runtime no
 #: convolution of bfloat16 with channels last.
 TRIED = {"fp32": ("first",), "tf32": LAYOUTS, "bf16": ("ours", "first"), "fp16": LAYOUTS}
-#: Bytes of one number of the types that a graph's inputs and outputs have.
-SIZES = {
-    TensorProto.FLOAT: 4,
-    TensorProto.FLOAT16: 2,
-    TensorProto.BFLOAT16: 2,
-    TensorProto.INT64: 8,
-    TensorProto.BOOL: 1,
-}
 
 
 @dataclass(frozen=True)

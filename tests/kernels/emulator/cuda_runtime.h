@@ -86,6 +86,7 @@ struct Index {
   unsigned x = 0, y = 0, z = 0;
 };
 
+[[noreturn]] void stop(const char* reason);
 void launch(cudaStream_t stream, dim3 blocks, unsigned threads, std::size_t shared, std::function<void()> body);
 void* shared();
 /// The lanes of a warp exchange what `mine` points to (`bytes` long): the warp's 32, one after the other.
