@@ -3,7 +3,8 @@
     python -m stylogram_bench.narrow OUT.json --content CONTENT --style STYLE NETWORK:SIZE ...
 
 The graphs are those that a GPU gets, channels last and our ops; PyTorch computes them on the CPU, each tensor rounded
-as it is there. Losses and optimiser are the CPU's, in float32. NETWORK is a name or a file, as for `stylogram stylize`.
+as it is there. Losses and optimiser are the CPU's, in float32, but that L-BFGS keeps its pairs in float16 for a narrow
+network, as there. NETWORK is a name or a file, as for `stylogram stylize`.
 """
 
 import argparse
@@ -161,9 +162,11 @@ def measure(pair: Sequence[Path], network: str, size: int, iterations: int) -> d
     for precision in ("fp32", *KINDS):
         # Within each call of stylize, which makes one pass: a single scale.
         made: Any = StagedPass if precision == "fp32" else lambda *a, p=precision, **k: Narrow(p, *a, **k)
+        pairs = None if precision == "fp32" else "float16"  # as on a GPU
         with patch.object(task, "StagedPass", made):
             started = time.perf_counter()
-            result = stylize(*pair, network=network, size=size, scales=1, iterations=iterations, device="cpu")
+            result = stylize(*pair, network=network, size=size, scales=1, iterations=iterations, device="cpu",
+                             history_precision=pairs)  # fmt: skip
         loss = min(row["loss"] for row in result.trace)
         wanted = wanted or loss
         found[precision] = {"loss": loss, "over_fp32": loss / wanted, "seconds": time.perf_counter() - started}

@@ -97,7 +97,7 @@ class RunOptions(NetworkOptions):
     learning_rate: Positive | None = Field(None, title="X", description="the optimiser's own if not given")
     history: int | None = Field(None, ge=1, le=1000, title="N", description="curvature pairs that L-BFGS keeps")
     history_precision: Literal["float32", "float16"] | None = Field(
-        None, description="numbers of those pairs; float16 takes half the memory"
+        None, description="numbers of those pairs; float16, half the memory, is what 16-bit networks on a GPU take"
     )
     tolerance: Weight = Field(
         0.0, title="X", description="stop when 20 iterations lower the loss by less than this part; 0: never"

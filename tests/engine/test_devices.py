@@ -9,7 +9,7 @@ import pytest
 from kernels import emulated
 from onnx import TensorProto, helper
 from stylogram import _core, devices, painting, stylize
-from stylogram.devices import library, sessions, tensorrt
+from stylogram.devices import course, library, sessions, tensorrt
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import AHEAD
 from stylogram.devices.features import DeviceFeatures
@@ -154,6 +154,25 @@ def test_constants_are_let_go_when_the_last_sessions_are_there(place):
         before = stage.best.picture
     assert len(work._constants) == 0
     assert np.isfinite(stage.objective.total).all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "given", "wanted"),
+    [("fp32", None, "None"), ("tf32", None, "None"), ("bf16", None, "float16"), ("fp16", None, "float16"),
+     ("bf16", "float32", "float32"), ("tf32", "float16", "float16")],
+)  # fmt: skip
+def test_pairs_of_lbfgs_are_as_narrow_as_the_network(monkeypatch, precision, given, wanted):
+    class AskedError(Exception):
+        pass
+
+    def asked(settings, shape):
+        raise AskedError(f"{settings.history_precision} for {shape}")
+
+    monkeypatch.setattr(course, "optimiser_of", asked)
+    network = SimpleNamespace(shape=(1, 3, 8, 8), place=Place("host", None, precision))
+    recipe = checked(Options, {"network": nets.narrow(), "history_precision": given}).recipe()
+    with pytest.raises(AskedError, match=f"^{wanted} for"):
+        course.stage_of(network, [], [], recipe, 5)
 
 
 def test_losses_of_several_pictures_become_one(place):

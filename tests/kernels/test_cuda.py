@@ -28,15 +28,7 @@ if emulated.ON_GPU and not os.environ.get("STYLOGRAM_TEST_SMALL"):
     SIZES += [(64, 512 * 512), (64, 511 * 509), (128, 256 * 256), (256, 16384), (512, 4096), (512, 1023), (300, 70)]
 
 
-@pytest.fixture(scope="module")
-def queue(pytestconfig: pytest.Config) -> Queue:
-    return emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
-
-
-@pytest.fixture(autouse=True)
-def fp32() -> Any:
-    yield
-    _core.cuda_set_math("fp32")
+pytestmark = pytest.mark.usefixtures("fp32")
 
 
 def on_gpu(queue: Queue, *values: Any) -> list[DeviceArray | None]:

@@ -31,15 +31,7 @@ if emulated.ON_GPU and not os.environ.get("STYLOGRAM_TEST_SMALL"):
               (512, 4096, "shared"), (512, 1023, "none"), (300, 70, "none")]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def queue(pytestconfig: pytest.Config) -> Queue:
-    return emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
-
-
-@pytest.fixture(autouse=True)
-def fp32() -> Any:
-    yield
-    _core.cuda_set_math("fp32")
+pytestmark = pytest.mark.usefixtures("fp32")
 
 
 def bits(values: NDArray[Any]) -> NDArray[Any]:

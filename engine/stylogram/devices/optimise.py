@@ -38,7 +38,7 @@ class Lbfgs:
         self._flat = (n, d)
         self._state = _core.CudaLbfgs(
             n, d, settings.history, learning_rate=rate, backtrack=settings.backtrack,
-            precision=settings.history_precision,
+            precision=settings.history_precision or "float32",
         )  # fmt: skip
 
     def step(self, picture: DeviceArray, gradient: DeviceArray, value: DeviceArray) -> None:
