@@ -30,8 +30,8 @@ class Settings:
 
     `decay` multiplies the learning rate over `decay_every` iterations, smoothly: lr · decay^(iteration / decay_every).
     `precondition`: how much further coarse structures may move than those of half the size (preconditioned.py); 1: not.
-    `history_precision`: float32 or float16, of L-BFGS's pairs; None: float32, and float16 on a GPU whose network has
-    16 bits. `scratch`: the directory in which it keeps all its vectors in a file, None: in memory.
+    `history_precision`: float32 or float16, of L-BFGS's pairs; `scratch`: the directory in which it keeps all its
+    vectors in a file, None: in memory.
     """
 
     name: str = "lbfgs"
@@ -44,7 +44,7 @@ class Settings:
     decay: float = 1.0
     decay_every: int = 100
     precondition: float = 1.0
-    history_precision: str | None = None
+    history_precision: str = "float32"
     scratch: Path | None = None
 
 
@@ -63,7 +63,7 @@ class Lbfgs:
                 settings.history,
                 learning_rate=rate,
                 backtrack=settings.backtrack,
-                precision=settings.history_precision or "float32",
+                precision=settings.history_precision,
                 directory=where,
             )
         except ValueError as error:

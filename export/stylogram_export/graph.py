@@ -201,7 +201,7 @@ def inferred(model: onnx.ModelProto, strict: bool = False) -> dict[str, onnx.Val
     return found
 
 
-def one_line(problem: Exception, most: int = 300) -> str:
-    """What another library says, squeezed into one line."""
-    text = " ".join(str(problem).split())
+def one_line(problem: object, most: int = 300) -> str:
+    """What another library or a file says, squeezed into one line that a terminal can show."""
+    text = "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(problem).split()))
     return text if len(text) <= most else text[: most - 3] + "..."

@@ -1,6 +1,7 @@
 """Runs on a GPU, emulated: our kernels by the emulator, the network by ONNX Runtime's CPU on the same memory."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,8 +9,8 @@ import onnx
 import pytest
 from kernels import emulated
 from onnx import TensorProto, helper
-from stylogram import _core, devices, painting, stylize
-from stylogram.devices import course, library, sessions, tensorrt
+from stylogram import _core, devices, memory, painting, stylize
+from stylogram.devices import library, sessions, tensorrt
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import AHEAD
 from stylogram.devices.features import DeviceFeatures
@@ -158,21 +159,18 @@ def test_constants_are_let_go_when_the_last_sessions_are_there(place):
 
 @pytest.mark.parametrize(
     ("precision", "given", "wanted"),
-    [("fp32", None, "None"), ("tf32", None, "None"), ("bf16", None, "float16"), ("fp16", None, "float16"),
+    [("fp32", None, "float32"), ("tf32", None, "float32"), ("bf16", None, "float16"), ("fp16", None, "float16"),
      ("bf16", "float32", "float32"), ("tf32", "float16", "float16")],
 )  # fmt: skip
-def test_pairs_of_lbfgs_are_as_narrow_as_the_network(monkeypatch, precision, given, wanted):
-    class AskedError(Exception):
-        pass
-
-    def asked(settings, shape):
-        raise AskedError(f"{settings.history_precision} for {shape}")
-
-    monkeypatch.setattr(course, "optimiser_of", asked)
-    network = SimpleNamespace(shape=(1, 3, 8, 8), place=Place("host", None, precision))
-    recipe = checked(Options, {"network": nets.narrow(), "history_precision": given}).recipe()
-    with pytest.raises(AskedError, match=f"^{wanted} for"):
-        course.stage_of(network, [], [], recipe, 5)
+def test_pairs_of_lbfgs_are_as_narrow_as_the_network(precision, given, wanted):
+    network = nets.narrow()
+    given = {"network": network, "precision": precision, "history_precision": given}
+    recipe = checked(Options, given).recipe()
+    assert recipe.optimiser.history_precision == wanted
+    model = folded(network, ["conv1_1"])
+    whole = replace(recipe, optimiser=replace(recipe.optimiser, history_precision="float32"))
+    sizes = [memory.bytes_a_picture(model, ["conv1_1"], (64, 64), one) for one in (recipe, whole)]
+    assert (sizes[0] < sizes[1]) == (wanted == "float16")
 
 
 def test_losses_of_several_pictures_become_one(place):

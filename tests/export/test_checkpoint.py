@@ -90,6 +90,110 @@ def test_pytorch_is_not_needed(tmp_path, legacy):
     assert done.stdout.strip() == "vgg11", done.stderr
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of quantised tensors, which are old
+@LEGACY
+def test_what_checkpoints_have_beside_their_tensors(tmp_path, legacy):
+    net = torch.nn.Linear(2, 3)
+    net.register_buffer("seen", torch.nn.Buffer(torch.arange(3.0)))
+    adam = torch.optim.Adam(net.parameters())
+    net(torch.ones(1, 2)).sum().backward()
+    adam.step()
+    plan = torch.optim.lr_scheduler.MultiStepLR(adam, [2, 3])  # whose state has a Counter
+    marked = torch.arange(2.0)
+    marked.mark = "of its own"
+    content = {
+        "state_dict": net.state_dict(), "optimizer": adam.state_dict(), "plan": plan.state_dict(), "bytes": b"\xff\0",
+        "set": {1, 2}, "array": bytearray(b"a"), "complex": 1j, "kinds": [torch.complex64, torch.float8_e4m3fn],
+        "layout": torch.strided, "marked": marked, "sparse": torch.eye(3).to_sparse(),
+        "meta": torch.empty(3, device="meta"), "quantised": torch.quantize_per_tensor(marked, 0.1, 0, torch.qint8),
+    }  # fmt: skip
+    path = saved(tmp_path / "c.pth", content, legacy)
+    assert torch.load(path, weights_only=True)["bytes"] == b"\xff\0"  # it is a file that PyTorch reads
+    got = read(path)
+    for name, value in net.state_dict().items():
+        assert np.array_equal(got["state_dict"][name], value.numpy())
+    assert got["marked"].tolist() == [0, 1]
+    assert got["optimizer"]["param_groups"][0]["lr"] == 1e-3
+
+
+def test_a_tensor_at_the_end_may_look_like_a_zips_directory(tmp_path):
+    directory = np.frombuffer(b"PK\x05\x06".ljust(22, b"\0"), np.uint8).copy()
+    path = saved(tmp_path / "old.pth", {"a": torch.arange(3.0), "b": torch.from_numpy(directory)}, True)
+    assert zipfile.is_zipfile(path)
+    assert read(path)["a"].tolist() == [0, 1, 2]
+
+
+@LEGACY
+def test_a_file_that_is_damaged_anywhere_is_read_or_one_clear_line(tmp_path, legacy):
+    """Bits are turned over in what is no number of a tensor; a value may be another then, but nothing else happens."""
+    small = {f"conv{k}_1.weight": torch.ones(1, 1, 1, 1) for k in range(2)}
+    whole = saved(tmp_path / "whole.pth", {"epoch": 3, "state_dict": small}, legacy).read_bytes()
+    rng, path, failed = np.random.default_rng(0), tmp_path / "bad.pth", 0
+    for _ in range(600):
+        bad = bytearray(whole)
+        for _ in range(rng.integers(1, 4)):
+            bad[rng.integers(4, len(bad))] ^= 1 << rng.integers(8)
+        path.write_bytes(bad)
+        with pytest.raises(Error) as error:  # what can be read is no VGG
+            load_any(path)
+        assert str(error.value).isprintable()
+        failed += "not a PyTorch file" in str(error.value)
+    assert failed > 50
+
+
+PROGRAMS = {
+    "a memo of gigabytes": b"}r" + struct.pack("<I", 2**31 - 1) + b".",
+    "nested keys": b"})" + b"\x85" * 200_000 + b"K\x01s.",
+    "a function changed": b"ctorch._utils\n_rebuild_tensor_v2\n(N}(X\x07\0\0\0__doc__X\x03\0\0\0ownutb.",
+    "a type changed": b"ctorch\nFloatStorage\n}X\x04\0\0\0nameX\x01\0\0\0Osb.",
+    "a number called": b"}K\x05)R.",
+    "sizes of texts": b"}ctorch\nSize\n(X\x01\0\0\0attR.",
+    "the wrong protocol": b"\x80\x42}.",
+    "an extension": b"\x82\x01.",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("title", PROGRAMS)
+def test_pickles_that_no_tensors_are_in(tmp_path, title):
+    path = tmp_path / "bad.pth"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("a/data.pkl", b"\x80\x02" + PROGRAMS[title])
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (3 << 30,) * 2)\n"
+        "from stylogram_export import Error\n"
+        "from stylogram_export.weights import load_any\n"
+        f"try: load_any({str(path)!r})\n"
+        "except Error as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.startswith(str(path)), done.stderr[-500:]
+    assert _checkpoint._tensor.__doc__ is None
+
+
+def test_a_pickle_of_gigabytes_and_compressed_storages_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("a/data.pkl", b"\0" * (_checkpoint.LARGEST + 1))
+    with pytest.raises(Error, match=r"no data.pkl, or one of gigabytes"):
+        load_any(tmp_path / "bomb.pth")
+    path = saved(tmp_path / "net.pth", {"a": torch.arange(3.0)}, False)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(Error, match="its storages are compressed"):
+        load_any(tmp_path / "packed.pth")
+
+
+def test_what_a_file_says_is_shown_as_text(tmp_path):
+    pickled = b"\x80\x04\x8c\x05a\nb\x1b[\x8c\x03x\ny\x93."
+    with zipfile.ZipFile(tmp_path / "odd.pth", "w") as made:
+        made.writestr("a/data.pkl", pickled)
+    with pytest.raises(Error, match=r"\(a b\?\[.x y\)") as error:
+        load_any(tmp_path / "odd.pth")
+    assert str(error.value).isprintable()
+
+
 @LEGACY
 def test_a_file_cut_anywhere_is_one_clear_line(tmp_path, legacy):
     whole = saved(tmp_path / "whole.pth", as_torch(torchvision_keys(weights("vgg11"))), legacy).read_bytes()
@@ -154,12 +258,26 @@ class Rebuilt:
 
 @pytest.mark.parametrize(
     "tensor",
-    [(0, (7,), (1,)), (5, (2,), (1,)), (-1, (2,), (1,)), (0, (2,), (-1,)), (0, (2, 2), (5, 1)), (0, (-2,), (1,))],
+    [
+        (0, (7,), (1,)),
+        (5, (2,), (1,)),
+        (-1, (2,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (2, 2), (5, 1)),
+        (0, (-2,), (1,)),
+        (0, (2**40, 2**40), (0, 0)),
+        (0, (1,), (2**62,)),
+        (0, (1, 1), (1,)),
+        (0, (1,) * 80, (0,) * 80),
+        (0, (1.5,), (1,)),
+        (0, "a", (1,)),
+        (0, (1 << 25,), (0,)),
+    ],
 )
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path, tensor):
     storage = Stored("storage", torch.FloatStorage, "0", "cpu", 6)
     assert read(archive(tmp_path / "good.pth", {"a": Rebuilt(storage, 0, (6,), (1,))}))["a"].shape == (6,)
-    with pytest.raises(DamagedError, match=r"not all there|reaches beyond"):
+    with pytest.raises(DamagedError, match=r"not all there|reaches beyond|not numbers"):
         read(archive(tmp_path / "bad.pth", {"a": Rebuilt(storage, *tensor)}))
     missing = Stored("storage", torch.FloatStorage, "9", "cpu", 6)
     with pytest.raises(DamagedError, match="reaches beyond"):

@@ -42,7 +42,7 @@ def two_taps(model: onnx.ModelProto) -> list[str]:
     return [made[len(made) // 4], made[-1]]
 
 
-def filled(self, shape, kind=np.float32, size=0):
+def filled(self, shape, kind=np.float32):
     """In place of Queue.empty: features that no kernel makes are ones."""
     return self.upload(np.ones(shape, kind))
 

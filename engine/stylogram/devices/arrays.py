@@ -29,11 +29,9 @@ class Queue:
         """Until all that was put in is done."""
         _core.cuda_wait(self.handle)
 
-    def empty(self, shape: Sequence[int], kind: Any = np.float32, size: int = 0) -> "DeviceArray":
-        """Memory with undefined contents. `size`: bytes of one number where NumPy has no type for it (bfloat16)."""
-        return DeviceArray(
-            self, tuple(shape), np.dtype(kind), _Block(self.index, shape, size or np.dtype(kind).itemsize)
-        )
+    def empty(self, shape: Sequence[int], kind: Any = np.float32) -> "DeviceArray":
+        """Memory with undefined contents."""
+        return DeviceArray(self, tuple(shape), np.dtype(kind), _Block(self.index, shape, np.dtype(kind).itemsize))
 
     def zeros(self, shape: Sequence[int], kind: Any = np.float32) -> "DeviceArray":
         made = self.empty(shape, kind)

@@ -9,7 +9,6 @@ sessions, each a graph too, an iteration is five calls.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -209,10 +208,7 @@ def stage_of(
 ) -> Stage:
     """A stage of the driver on the GPU of `network`, from the picture that is in it."""
     with failing("the optimiser's memory"):
-        settings = recipe.optimiser
-        if settings.history_precision is None and network.place.precision in ("bf16", "fp16"):
-            settings = replace(settings, history_precision="float16")
-        optimiser = optimiser_of(settings, network.shape)
+        optimiser = optimiser_of(recipe.optimiser, network.shape)
     clamp = (0.0, recipe.pixel_range) if recipe.clamp else None
     objective = DeviceObjective(network, features, pictures, optimiser, iterations, clamp)
     # What clips is the objective, what moves the picture too: the driver only counts.

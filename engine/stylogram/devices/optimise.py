@@ -38,7 +38,7 @@ class Lbfgs:
         self._flat = (n, d)
         self._state = _core.CudaLbfgs(
             n, d, settings.history, learning_rate=rate, backtrack=settings.backtrack,
-            precision=settings.history_precision or "float32",
+            precision=settings.history_precision,
         )  # fmt: skip
 
     def step(self, picture: DeviceArray, gradient: DeviceArray, value: DeviceArray) -> None:

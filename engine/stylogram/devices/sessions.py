@@ -32,6 +32,7 @@ from .library import explained
 
 _log = logging.getLogger("stylogram")
 CUDA = "CUDAExecutionProvider"
+NARROW = ("bf16", "fp16")  # the precisions of 16 bits
 #: What ONNX Runtime's CUDA provider is linked with (1.31: CUDA 13, cuDNN 9).
 LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9")
 PIP_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32'"
@@ -117,7 +118,7 @@ def providers(place: Place, model: onnx.ModelProto, data: bytes) -> list[Any]:
     cuda = (CUDA, cuda_options(place))
     if place.kind == "cuda":
         return [cuda]
-    left = tensorrt.around(model) if place.precision in ("bf16", "fp16") else ()
+    left = tensorrt.around(model) if place.precision in NARROW else ()
     given = tensorrt.options(place.queue.index, place.queue.handle, place.precision, data, left)
     return [(tensorrt.PROVIDER, given), cuda]
 

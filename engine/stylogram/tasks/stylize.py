@@ -124,7 +124,9 @@ class Options(RunOptions):
         over["iterations"] = recipe.iterations_of(self.scales or recipe.scales(over), self.iterations)
         if self.margin is None and len(over["iterations"]) == 1:
             over["margin"] = 0
-        chosen = self.of_optimiser() | {"scratch": self.scratch}
+        # What a narrow network's gradients have not, pairs need not keep.
+        pairs = {"history_precision": "float16"} if self.precision in gpu.NARROW else {}
+        chosen = pairs | self.of_optimiser() | {"scratch": self.scratch}
         if self.precondition is not None:
             chosen["precondition"] = self.precondition
         if self.optimizer not in (None, recipe.optimiser.name):  # another optimiser's rate and decay mean nothing here

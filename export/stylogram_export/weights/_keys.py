@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Error
+from ..graph import one_line
 from ..models import recognise
 from ..preprocess import Preprocess
 from . import Weights
@@ -28,7 +29,7 @@ def weights(path: Path, tensors: Tensors, preprocess: Preprocess | None, **prove
     try:
         return Weights(tensors, preprocess, recognise(tensors), provenance)
     except Error as error:
-        raise Error(f"{path}: {error}") from error
+        raise Error(f"{path}: {one_line(error)}") from error
 
 
 def is_canonical(tensors: Tensors) -> bool:
@@ -46,7 +47,7 @@ def from_pytorch(path: Path, tensors: Tensors) -> dict[str, NDArray[Any]]:
         return {name: value for name, value in stripped.items() if name.startswith(("conv", "fc"))}
     if "features.0.weight" in stripped:
         return _from_torchvision(path, stripped)
-    got = ", ".join(list(tensors)[:5]) or "none"
+    got = one_line(", ".join(list(tensors)[:5]), 160) or "none"
     raise Error(f"{path}: keys features.N.weight or conv1_1.weight are needed, got {got}, ...")
 
 

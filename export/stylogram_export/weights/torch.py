@@ -1,7 +1,6 @@
 """PyTorch's .pth, zipped or legacy: torchvision's VGGs, their ports of the Caffe models, and Gatys' vgg_conv.pth."""
 
 import hashlib
-import pickle
 import zipfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from ..errors import Error
 from ..graph import one_line
 from ..preprocess import PREPROCESS, Preprocess
 from . import Weights
-from ._checkpoint import DamagedError, ForeignError, read
+from ._checkpoint import ForeignError, read
 from ._keys import from_pytorch, is_canonical, weights
 
 NAME = "PyTorch (.pth)"
@@ -38,21 +37,22 @@ def recognise(head: bytes, path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except zipfile.BadZipFile:  # the directory is at a zip's end: this one is cut off
+    except Exception:  # the directory is at a zip's end: this one is cut off, or damaged in whatever way
         return b"data.pkl" in head
 
 
 def load(path: Path) -> Weights:
     """The state dict's tensors. A file cannot run code, and PyTorch is not needed."""
-    if _is_script(path):
-        raise Error(f"{path}: a TorchScript program, not weights alone; accepted: {STATE_DICT}")
     try:
-        state = read(path)
+        state = None if _is_script(path) else read(path)
     except ForeignError as error:
-        what = f"but pickled objects, which may run code ({error}); accepted: {STATE_DICT}"
+        what = f"but pickled objects, which may run code ({one_line(error, 80)}); accepted: {STATE_DICT}"
         raise Error(f"{path}: not a PyTorch file of weights alone, {what}") from error
-    except (DamagedError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise Error(f"{path}: not a PyTorch file of weights alone, or cut off: {one_line(error)[:160]}") from error
+    except Exception as error:  # what zipfile, pickle and NumPy stumble over in a damaged file has no common base
+        why = one_line(error, 160) or type(error).__name__
+        raise Error(f"{path}: not a PyTorch file of weights alone, or cut off: {why}") from error
+    if state is None:
+        raise Error(f"{path}: a TorchScript program, not weights alone; accepted: {STATE_DICT}")
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):
@@ -67,8 +67,9 @@ def load(path: Path) -> Weights:
 
 
 def _is_script(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
