@@ -24,30 +24,23 @@ __global__ void __launch_bounds__(kThreads) wide_kernel(WideProduct product) {
   const std::int64_t row = blockIdx.x % blocks * kRows;  // neighbouring blocks read the same columns
   const std::int64_t column = blockIdx.x / blocks * kColumns;
   const std::int64_t chunks = ceil_div(product.k, kDepth);
-  const auto begin = [&](std::int64_t chunk) {
-    if (chunk < chunks) {
-      float* stage = stages + chunk % kStages * kStage;
-      load_block<kCount, kRows, kDepth, kLeftRow, Wide>(stage, left, product.k, product.m, product.k, row,
-                                                        chunk * kDepth, InOrder{});
-      load_block<kCount, kDepth, kColumns, kRightRow, Wide>(stage + kLeftSide, right, product.n, product.k, product.n,
-                                                            chunk * kDepth, column, InOrder{});
-    }
-    commit_copies();
+  const auto load = [&](std::int64_t chunk) {
+    float* stage = stages + chunk % kStages * kStage;
+    load_block<kCount, kRows, kDepth, kLeftRow, Wide>(stage, left, product.k, product.m, product.k, row, chunk * kDepth,
+                                                      InOrder{});
+    load_block<kCount, kDepth, kColumns, kRightRow, Wide>(stage + kLeftSide, right, product.n, product.k, product.n,
+                                                          chunk * kDepth, column, InOrder{});
   };
   const int warp = static_cast<int>(threadIdx.x / 32);
   const int warp_row = warp / 4 * 32;
   const int warp_column = warp % 4 * 32;
   float sums[2][4][4] = {};
-  begin(0);
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    copies_left<0>();
-    __syncthreads();  // the chunk is there, and the one before it is done with
-    begin(chunk + 1);
+  by_turns(chunks, load, [&](std::int64_t chunk) {
     const float* a = stages + chunk % kStages * kStage + warp_row * kLeftRow;
     const float* b = stages + chunk % kStages * kStage + kLeftSide + warp_column;
     add_chunk<M, kDepth>(
         sums, [=](int i, int k) { return a[i * kLeftRow + k]; }, [=](int k, int j) { return b[k * kRightRow + j]; });
-  }
+  });
   const int lane = static_cast<int>(threadIdx.x % 32);
   const float* scale = product.column_scale == nullptr ? nullptr : product.column_scale + n * product.scale_stride;
 #pragma unroll

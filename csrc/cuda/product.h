@@ -51,6 +51,21 @@ struct InOrder {
   __device__ int operator()(int line) const { return line; }
 };
 
+/// load(chunk) and then use(chunk) for every chunk, in turns: one is loaded, to the other of two stages, while the
+/// block uses the one before it.
+template <class Load, class Use>
+__device__ __forceinline__ void by_turns(std::int64_t chunks, const Load& load, const Use& use) {
+  load(0);
+  commit_copies();
+  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+    copies_left<0>();
+    __syncthreads();  // the chunk is there, and the one before it is done with
+    if (chunk + 1 < chunks) load(chunk + 1);
+    commit_copies();
+    use(chunk);
+  }
+}
+
 constexpr int kSquareThreads = 128;  // four warps of 32 x 32
 
 /// How a tile's channels at some positions lie in shared memory, and how they are multiplied there: as in memory,

@@ -81,27 +81,18 @@ __global__ void __launch_bounds__(kThreads) last_kernel(LastProduct product) {
   const std::int64_t row = blockIdx.x / blocks * kRows;  // neighbouring blocks read the same positions
   const std::int64_t column = blockIdx.x % blocks * kColumns;
   const std::int64_t chunks = ceil_div(c, Own::kDepth);
-  const auto begin = [&](std::int64_t chunk) {
-    if (chunk < chunks) {
-      auto& stage = stages[chunk % kStages];
-      const std::int64_t k = chunk * Own::kDepth;
-      load_block<kCount, kRows, Own::kDepth, Own::kLeftRow, Wide>(stage.left, features, c, p, c, row, k, InOrder{});
-      load_block<kCount, kColumns, Own::kDepth, Own::kRightRow, Wide>(stage.right, difference, c, c, c, column, k,
-                                                                      ByLane{});
-    }
-    commit_copies();
+  const auto load = [&](std::int64_t chunk) {
+    auto& stage = stages[chunk % kStages];
+    const std::int64_t k = chunk * Own::kDepth;
+    load_block<kCount, kRows, Own::kDepth, Own::kLeftRow, Wide>(stage.left, features, c, p, c, row, k, InOrder{});
+    load_block<kCount, kColumns, Own::kDepth, Own::kRightRow, Wide>(stage.right, difference, c, c, c, column, k,
+                                                                    ByLane{});
   };
   const int warp = static_cast<int>(threadIdx.x / 32);
   const int warp_row = warp / 2 * 32;
   const int warp_column = warp % 2 * 32;
   float sums[2][4][4] = {};
-  begin(0);
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
-    copies_left<0>();
-    __syncthreads();  // the chunk is there, and the one before it is done with
-    begin(chunk + 1);
-    Own::add(sums, stages[chunk % kStages], warp_row, warp_column);
-  }
+  by_turns(chunks, load, [&](std::int64_t chunk) { Own::add(sums, stages[chunk % kStages], warp_row, warp_column); });
   const int lane = static_cast<int>(threadIdx.x % 32);
   const float* scale = product.row_scale == nullptr ? nullptr : product.row_scale + n * product.scale_stride;
   const std::int64_t j = column + warp_column + lane % 4 * 8;

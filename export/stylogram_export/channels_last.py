@@ -71,7 +71,7 @@ class _Last:
         types = {value.name: value for value in self._model.graph.output}
         outputs = [value for value in self._model.graph.output if value.name not in first]
         return self._rebuilt(
-            list(self._model.graph.input), [*outputs, *(_last(types[name], own[name]) for name in own)]
+            list(self._model.graph.input), [*outputs, *(info_last(types[name], own[name]) for name in own)]
         )
 
     def reading(self, own: Mapping[str, str]) -> onnx.ModelProto:
@@ -81,7 +81,8 @@ class _Last:
             self._first(given, first[name])
         for node in self._model.graph.node:
             self._node(node, first)
-        inputs = [_last(value, own[value.name]) if value.name in own else value for value in self._model.graph.input]
+        values = self._model.graph.input
+        inputs = [info_last(value, own[value.name]) if value.name in own else value for value in values]
         return self._rebuilt(inputs, list(self._model.graph.output))
 
     def _rebuilt(
@@ -235,9 +236,10 @@ class _Last:
         self._nodes.append(_turned(name, made, FIRST))
 
 
-def _last(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
+def info_last(value: onnx.ValueInfoProto, name: str, kind: int = 0) -> onnx.ValueInfoProto:
+    """`value` under another name with its channels last, of type `kind` if one is given."""
     sizes = dims(value) or ()
-    return helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, [sizes[at] for at in LAST])
+    return helper.make_tensor_value_info(name, kind or value.type.tensor_type.elem_type, [sizes[at] for at in LAST])
 
 
 def _turned(name: str, made: str, order: tuple[int, ...]) -> onnx.NodeProto:

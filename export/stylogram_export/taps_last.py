@@ -12,8 +12,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from .backward import Derivative
-from .channels_last import FIRST, LAST
-from .graph import attributes, dims, needed, reads, rebuild
+from .channels_last import FIRST, LAST, info_last
+from .graph import attributes, needed, reads, rebuild
 from .narrow import NARROW, WIDEN
 
 
@@ -63,7 +63,7 @@ def _forward(model: onnx.ModelProto, lasts: dict[str, onnx.NodeProto]) -> onnx.M
     outputs = {value.name: value for value in model.graph.output if value.name not in lasts}
     for tap, last in lasts.items():
         kind = next((kind for kind, op in WIDEN.items() if op == last.op_type), TensorProto.FLOAT)
-        outputs.setdefault(last.input[0], _turned(types[tap], last.input[0], kind))
+        outputs.setdefault(last.input[0], info_last(types[tap], last.input[0], kind))
     nodes, _ = needed(model.graph.node, list(outputs))
     return _rebuilt(model, nodes, list(model.graph.input), list(outputs.values()))
 
@@ -78,7 +78,7 @@ def _backward(model: onnx.ModelProto, firsts: dict[str, onnx.NodeProto]) -> onnx
         else:
             renamed[first.output[0]] = name
     nodes = list(_renamed(model.graph.node, renamed, casts))
-    inputs = [_turned(value, value.name, kinds[value.name]) if value.name in kinds else value
+    inputs = [info_last(value, value.name, kinds[value.name]) if value.name in kinds else value
               for value in model.graph.input]  # fmt: skip
     return _rebuilt(model, nodes, inputs, list(model.graph.output))
 
@@ -95,11 +95,6 @@ def _renamed(nodes: Sequence[onnx.NodeProto], renamed: dict[str, str], casts: se
             (last,) = (stated for stated in made.attribute if stated.name == "channels_last")
             last.i = 0
         yield made
-
-
-def _turned(value: onnx.ValueInfoProto, name: str, kind: int) -> onnx.ValueInfoProto:
-    sizes = dims(value) or ()
-    return helper.make_tensor_value_info(name, kind, [sizes[at] for at in LAST])
 
 
 def _rebuilt(
