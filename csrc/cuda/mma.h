@@ -349,13 +349,22 @@ __device__ __forceinline__ void copies_left() {
   asm volatile("cp.async.wait_group %0;" ::"n"(Left) : "memory");
 }
 
+#elif STYLOGRAM_TENSOR_CORES && defined(STYLOGRAM_EMULATED)
+
+template <int Bytes>
+__device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
+  emulator::copy_async(to, from, Bytes, inside);
+}
+__device__ __forceinline__ void commit_copies() { emulator::commit_copies(); }
+template <int Left>
+__device__ __forceinline__ void copies_left() {
+  emulator::copies_left(Left);
+}
+
 #else
 
 template <int Bytes>
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool inside) {
-#ifdef STYLOGRAM_EMULATED
-  emulator::require_aligned(to, from, inside ? Bytes : 1);
-#endif
   using Part = std::conditional_t<Bytes == 2, std::uint16_t, std::uint32_t>;
 #pragma unroll
   for (int i = 0; i < Bytes / static_cast<int>(sizeof(Part)); ++i) {

@@ -38,13 +38,14 @@ __device__ float block_max(float value) {
   return value;
 }
 
-/// Whether this block is the last of `blocks` to get here; then all that the others have written is seen.
+/// Whether this block is the last of `blocks` to get here; then what the others' first threads have written is seen.
 /// `counter` goes from 0 back to 0.
 __device__ inline bool is_last(unsigned* counter, unsigned blocks) {
   __shared__ bool last;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) last = atomicInc(counter, blocks - 1) == blocks - 1;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    last = atomicInc(counter, blocks - 1) == blocks - 1;
+  }
   __syncthreads();
   if (last) __threadfence();
   return last;

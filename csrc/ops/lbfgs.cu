@@ -198,7 +198,6 @@ __global__ void __launch_bounds__(kMostSlots) solve(State state) {
   STYLOGRAM_SHARED(double, scalars);
   Picture& picture = state.pictures[blockIdx.x];
   const Outcome outcome = picture.outcome;
-  __syncthreads();
   if (outcome == Outcome::kept) {
     Recursion recursion(state, scalars);
     recursion.direct(recursion.absorb());

@@ -38,6 +38,8 @@ def _digest(capability: str) -> str:
 def _compile(compiler: str, source: Path, target: Path, capability: str, include: Path) -> None:
     """Another process may compile the same at the same time."""
     given = [f"-DSTYLOGRAM_EMULATED={capability}", "-U_FORTIFY_SOURCE", f"-I{EMULATOR}", f"-I{include}"]
+    if source.suffix == ".cu":
+        given += ["-fsanitize=thread,alignment", "-fno-sanitize-recover=alignment", "-g1"]  # see emulator/races.cpp
     part = target.with_suffix(f".{os.getpid()}")
     subprocess.run([compiler, *FLAGS, *given, "-c", "-o", str(part), "-x", "c++", str(source)], check=True)
     part.replace(target)

@@ -201,6 +201,19 @@ def test_lbfgs_is_the_two_loop_recursion(queue: Queue, d: int, history: int, pre
     assert set(outcomes) <= {"kept", "rejected"}
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_lbfgs_of_pictures_that_leave_a_block_several_chunks(queue: Queue, precision: str) -> None:
+    d, history = 1024 * CUDA_BLOCK + 5, 1
+    lbfgs = _core.CudaLbfgs(1, d, history, precision=precision)
+    there, x = queue.upload(np.zeros((1, d), np.float32)), np.zeros(d)
+    right = TwoLoop(history, kept=partial(halves, size=CUDA_BLOCK) if precision == "float16" else np.copy)
+    for seed in range(3):
+        gradient = 0.1 * np.random.default_rng(seed).standard_normal(d).astype(np.float32) + x.astype(np.float32)
+        lbfgs.step(there, queue.upload(gradient[None]))
+        x = right.step(x, gradient.astype(np.float64))
+    Tolerance(2e-5, "history in float32").check(there.download(), x[None])
+
+
 @pytest.mark.parametrize("sizes", [(1e-12, 1e-12), (1e12, 1e12), (1e-6, 1e6)])
 def test_float16_has_no_largest_and_no_smallest_number(queue: Queue, sizes: tuple[float, float]) -> None:
     """float16 by itself ends at 65504 and at 6e-8. Also numbers 12 orders of magnitude apart; and a block of zeros."""

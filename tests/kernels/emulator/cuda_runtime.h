@@ -92,6 +92,12 @@ void* shared();
 /// The lanes of a warp exchange what `mine` points to (`bytes` long): the warp's 32, one after the other.
 const void* exchange(const void* mine, std::size_t bytes);
 void block_barrier();
+void fence();
+
+// Copies that are under way: what is copied is there once copies_left has waited for its group.
+void copy_async(void* to, const void* from, std::size_t bytes, bool inside);
+void commit_copies();
+void copies_left(std::size_t left);
 
 template <class T>
 T from_lane(T mine, int lane) {
@@ -100,9 +106,6 @@ T from_lane(T mine, int lane) {
               sizeof(T));
   return got;
 }
-
-/// Stops unless both addresses are multiples of `bytes`, as a copy of so many needs them.
-void require_aligned(const void* to, const void* from, std::size_t bytes);
 
 std::uint32_t to_tf32(float x);
 float from_tf32(std::uint32_t x);
@@ -122,7 +125,7 @@ extern emulator::Index threadIdx, blockIdx;
 extern dim3 gridDim;
 
 inline void __syncthreads() { emulator::block_barrier(); }
-inline void __threadfence() {}
+inline void __threadfence() { emulator::fence(); }
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   return emulator::from_lane(value, static_cast<int>(threadIdx.x % 32) ^ mask);
@@ -131,8 +134,4 @@ template <class T>
 T __ldcg(const T* address) {
   return *address;
 }
-inline unsigned atomicInc(unsigned* address, unsigned most) {
-  const unsigned before = *address;
-  *address = before >= most ? 0 : before + 1;
-  return before;
-}
+unsigned atomicInc(unsigned* address, unsigned most);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "cuda_runtime.h"
+#include "races.h"
 
 emulator::Index threadIdx, blockIdx;
 dim3 gridDim;
@@ -25,13 +26,21 @@ struct EmulatedStream {
   std::unique_ptr<EmulatedGraph> captured;
 };
 
+namespace races = emulator::races;
+
 namespace {
 
 constexpr std::size_t kStack = 64 << 10;
 constexpr std::size_t kMostExchanged = 64;
-constexpr std::size_t kMostShared = 227 << 10;
+constexpr std::size_t kMostShared = STYLOGRAM_EMULATED < 800 ? 64 << 10 : 99 << 10;  // what every such GPU has
 
 enum class Waits { no, lanes, block, over };
+
+struct Copy {
+  void* to;
+  const void* from;  // nothing for zeros
+  std::size_t bytes;
+};
 
 struct Fiber {
   ucontext_t context;  // where it begins; after that jumps are enough, which ask nothing of the system
@@ -40,6 +49,7 @@ struct Fiber {
   std::vector<char> stack = std::vector<char>(kStack);
   Waits waits = Waits::no;
   alignas(16) char given[kMostExchanged];
+  std::vector<std::vector<Copy>> copies;  // under way, in groups; the last one is still open
 };
 
 using emulator::stop;
@@ -54,7 +64,7 @@ struct Machine {
   const std::function<void()>* body = nullptr;
   std::mt19937 random{1};
   alignas(16) char shared[kMostShared];
-  alignas(16) char exchanged[32 * kMostExchanged];
+  std::vector<char> exchanged = std::vector<char>(32 * kMostExchanged);  // not in shared memory
   std::size_t exchanged_bytes = 0;
   std::mutex guard;
 } machine;
@@ -77,6 +87,7 @@ void resume(unsigned thread) {
   threadIdx.x = thread;
   Fiber& fiber = *machine.fibers[thread];
   fiber.waits = Waits::no;
+  races::resume(thread, fiber.stack.data(), fiber.stack.size());
   if (_setjmp(machine.place) != 0) return;
   if (fiber.started) _longjmp(fiber.place, 1);
   fiber.started = true;
@@ -94,32 +105,36 @@ void run_warp(unsigned first, unsigned last) {
     if (meeting == 0) return;
     if (meeting != last - first || last - first != 32) stop("not all lanes of a warp take part in an exchange");
     for (unsigned t = first; t < last; ++t) {
-      std::memcpy(machine.exchanged + (t - first) * machine.exchanged_bytes, machine.fibers[t]->given,
+      std::memcpy(machine.exchanged.data() + (t - first) * machine.exchanged_bytes, machine.fibers[t]->given,
                   machine.exchanged_bytes);
     }
   }
 }
 
+void prepare(Fiber& fiber) {
+  fiber.waits = Waits::no;
+  fiber.started = false;
+  fiber.copies.assign(1, {});
+  getcontext(&fiber.context);
+  fiber.context.uc_stack.ss_sp = fiber.stack.data();
+  fiber.context.uc_stack.ss_size = fiber.stack.size();
+  fiber.context.uc_link = nullptr;
+  makecontext(&fiber.context, run_fiber, 0);
+}
+
 void run_block() {
-  for (std::size_t t = 0; t < machine.threads; ++t) {
-    Fiber& fiber = *machine.fibers[t];
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    fiber.waits = Waits::no;
-    fiber.started = false;
-    makecontext(&fiber.context, run_fiber, 0);
-  }
+  for (std::size_t t = 0; t < machine.threads; ++t) prepare(*machine.fibers[t]);
   const auto threads = static_cast<unsigned>(machine.threads);
   std::vector<unsigned> order((threads + 31) / 32);
   std::iota(order.begin(), order.end(), 0U);
+  races::begin_block(blockIdx.y * gridDim.x + blockIdx.x, threads);
   for (;;) {
     std::shuffle(order.begin(), order.end(), machine.random);
     for (const unsigned warp : order) run_warp(warp * 32, std::min(threads, warp * 32 + 32));
     std::size_t over = 0;
     for (std::size_t t = 0; t < threads; ++t) over += machine.fibers[t]->waits == Waits::over ? 1 : 0;
-    if (over == threads) return;
+    if (over == threads) return races::end_block();
+    races::barrier();
     // A GPU lets threads that are over miss a barrier; those that are not must all be at it.
     for (std::size_t t = 0; t < threads; ++t) {
       if (machine.fibers[t]->waits == Waits::block) machine.fibers[t]->waits = Waits::no;
@@ -133,6 +148,7 @@ void run_grid(dim3 blocks, unsigned threads, const std::function<void()>& body) 
   machine.threads = threads;
   machine.body = &body;
   gridDim = blocks;
+  races::begin_launch();
   std::vector<unsigned> order(blocks.x * blocks.y);
   std::iota(order.begin(), order.end(), 0U);
   std::shuffle(order.begin(), order.end(), machine.random);
@@ -193,19 +209,49 @@ const void* exchange(const void* mine, std::size_t bytes) {
   std::memcpy(machine.fibers[machine.current]->given, mine, bytes);
   machine.exchanged_bytes = bytes;
   wait(Waits::lanes);
-  return machine.exchanged;
+  return machine.exchanged.data();
 }
 
 void block_barrier() { wait(Waits::block); }
 
-void require_aligned(const void* to, const void* from, std::size_t bytes) {
-  for (const void* address : {to, from}) {
-    if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
+void fence() { races::fence(); }
+
+// The place is written from now on, and what is there is whole when the copy has been waited for: not before.
+void copy_async(void* to, const void* from, std::size_t bytes, bool inside) {
+  for (const void* address : {static_cast<const void*>(to), from}) {
+    if (address != nullptr && (address == to || inside) && reinterpret_cast<std::uintptr_t>(address) % bytes != 0)
       stop("a copy of several bytes begins at a multiple of them");
+  }
+  races::access(to, bytes, true, __builtin_return_address(0));
+  if (inside) races::access(from, bytes, false, __builtin_return_address(0));
+  std::memset(to, 0xff, bytes);
+  machine.fibers[machine.current]->copies.back().push_back({to, inside ? from : nullptr, bytes});
+}
+
+void commit_copies() { machine.fibers[machine.current]->copies.emplace_back(); }
+
+void copies_left(std::size_t left) {
+  auto& copies = machine.fibers[machine.current]->copies;
+  for (; copies.size() - 1 > left; copies.erase(copies.begin())) {
+    for (const Copy& copy : copies.front()) {
+      races::access(copy.to, copy.bytes, true, __builtin_return_address(0));
+      if (copy.from == nullptr) {
+        std::memset(copy.to, 0, copy.bytes);
+      } else {
+        std::memcpy(copy.to, copy.from, copy.bytes);
+      }
+    }
   }
 }
 
 }  // namespace emulator
+
+unsigned atomicInc(unsigned* address, unsigned most) {
+  races::meet(address);
+  const unsigned before = *address;
+  *address = before >= most ? 0 : before + 1;
+  return before;
+}
 
 const char* cudaGetErrorName(cudaError_t error) {
   static const char* const names[] = {"cudaSuccess",

@@ -2,6 +2,7 @@
 // hold.
 #include "cuda/narrow.h"
 #include "cuda_runtime.h"
+#include "races.h"
 
 namespace emulator {
 
@@ -99,6 +100,7 @@ void load_matrices(std::uint32_t (&d)[4], const void* row, bool turned) {
   struct Row {
     std::uint16_t v[8];
   } mine;
+  races::access(row, sizeof(mine), false, __builtin_return_address(0));
   std::memcpy(&mine, row, sizeof(mine));
   const auto* rows = static_cast<const Row*>(exchange(&mine, sizeof(mine)));
   const int line = static_cast<int>(threadIdx.x % 32) / 4;
