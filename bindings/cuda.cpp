@@ -160,9 +160,7 @@ void define_lbfgs(py::module_& m) {
            py::arg("backtrack") = defaults.backtrack, py::arg("tolerance") = defaults.tolerance,
            py::arg("precision") = "float32")
       .def("step", step, py::arg("x"), py::arg("gradient"), py::arg("value") = py::none())
-      .def(
-          "reset", [](Lbfgs& lbfgs, Address stream) { lbfgs.state->reset(queue(stream)); }, py::arg("stream") = 0)
-      .def("look", look, py::arg("stream") = 0)
+      .def("look", look, py::arg("stream"))
       .def_property_readonly("nbytes", [](const Lbfgs& lbfgs) { return lbfgs.state->bytes(); });
 }
 
@@ -188,8 +186,7 @@ void define_adam(py::module_& m) {
             const auto [place, slope] = point(arguments, adam, x, gradient);
             adam.state->step(place, slope, device_stream(arguments));
           },
-          py::arg("x"), py::arg("gradient"))
-      .def("reset", [](Adam& adam, Address stream) { adam.state->reset(queue(stream)); }, py::arg("stream") = 0);
+          py::arg("x"), py::arg("gradient"));
 }
 
 struct Pyramid {

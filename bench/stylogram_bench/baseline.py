@@ -49,6 +49,7 @@ class Features(nn.Module):
     def __init__(self, weights: Mapping[str, Array], memory_format: torch.memory_format) -> None:
         super().__init__()
         self._memory_format = memory_format
+        self.kind = torch.float32  # of the convolutions
         for name, values in zip(("mean", "deviation"), IMAGENET, strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
         self.convolutions = nn.ModuleDict()
@@ -60,7 +61,7 @@ class Features(nn.Module):
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         # The leaf stays in the usual layout: torch.optim.LBFGS flattens its gradient with .view(-1).
-        x = ((picture - self.mean) / self.deviation).contiguous(memory_format=self._memory_format)
+        x = ((picture - self.mean) / self.deviation).to(self.kind).contiguous(memory_format=self._memory_format)
         taps = {}
         for name, convolution in self.convolutions.items():
             if name.endswith("_1") and name != "conv1_1":

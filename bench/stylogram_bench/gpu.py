@@ -2,12 +2,12 @@
 
     python -m stylogram_bench.gpu --seconds 150 -o bench/results
 
-PyTorch runs eager in channels_last and compiled with CUDA graphs, in TF32 and under autocast to bfloat16, with its own
-L-BFGS. The floor is the arithmetic: 378 GFLOP a picture and iteration over the rate that a large product reaches here.
+PyTorch runs eager in channels_last and compiled with CUDA graphs, in TF32 and with its network in bfloat16 or float16,
+with its own L-BFGS. The floor is the arithmetic: 378 GFLOP a picture and iteration over the rate that a large product
+reaches here. The record is written after every case: what was measured is there, whatever the next one does.
 """
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -35,6 +35,7 @@ from .baseline import CONTENT_LAYER, STYLE_LAYERS, Features, gram, total_variati
 SIZE = 512
 GFLOP = 378.0 * (SIZE / 512) ** 2
 PRECISIONS = ("tf32", "bf16", "fp16")
+TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDS, ITERATIONS = 5, 20
 #: Layouts beside the one that is tried first.
 OTHERS = {"last": "ONNX Runtime's channels last", "first": "channels first"}
@@ -66,6 +67,12 @@ class Ours:
         """So many iterations, and their losses on the host."""
         for _ in range(count):
             self.objective.evaluate()
+
+    def pairs(self) -> int:
+        """Of L-BFGS, that each step goes over."""
+        optimiser: Any = self.objective._optimiser
+        state = getattr(optimiser, "_inner", optimiser)._state
+        return int(state.look(self.network.place.queue.handle)[0][0])
 
     def kernels(self) -> float:
         """Milliseconds of an iteration that are our kernels' own: losses, TV, L-BFGS, the record."""
@@ -108,38 +115,43 @@ class Theirs:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "fp32"
         torch.backends.cudnn.benchmark = True
         self._features = Features(tensors, torch.channels_last).cuda()
-        self._kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+        # Once: autocast would cast frozen weights in every iteration.
+        self._features.kind = TYPES.get(precision, torch.float32)
+        self._features.convolutions.to(self._features.kind)
+        self._gain = 2.0**16 if precision == "fp16" else 1.0  # gradients of 1e-8 are nothing in float16
         content, style = (torch.from_numpy(p.transpose(2, 0, 1)[None].copy()).cuda() for p in pair)
         with torch.no_grad():
-            self._grams = {name: gram(taps.float()) for name, taps in self._taps(style).items() if name in STYLE_LAYERS}
-            self._content = self._taps(content)[CONTENT_LAYER].float()
+            taps = self._features(style)
+            self._grams = {name: gram(taps[name].float()) for name in STYLE_LAYERS}
+            self._content = self._features(content)[CONTENT_LAYER].float()
         self.picture = content.clone().requires_grad_()
         self._loss = torch.compile(self._losses, mode="reduce-overhead") if mode == "compile" else self._losses
         self._optimiser = torch.optim.LBFGS(
             [self.picture], lr=1, max_iter=1, history_size=100, tolerance_grad=0, tolerance_change=0
         )
 
-    def _taps(self, picture: Tensor) -> dict[str, Tensor]:
-        with torch.autocast("cuda", self._kind or torch.bfloat16, enabled=self._kind is not None):
-            taps: dict[str, Tensor] = self._features(picture)
-        return taps
-
     def _losses(self, picture: Tensor) -> Tensor:
-        taps = self._taps(picture)
+        taps = self._features(picture)
         content = _relative(taps[CONTENT_LAYER].float(), self._content)
         style = torch.stack([_relative(gram(taps[name].float()), self._grams[name]) for name in STYLE_LAYERS]).mean()
-        return content + style + total_variation(picture)
+        return (content + style + total_variation(picture)) * self._gain
 
     def _evaluate(self) -> Tensor:
         self._optimiser.zero_grad()
         loss = self._loss(self.picture)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self._gain != 1:
+            assert self.picture.grad is not None
+            self.picture.grad /= self._gain
         return loss.detach().clone()
 
     def run(self, count: int) -> None:
         for _ in range(count):
             self._optimiser.step(self._evaluate)  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
+
+    def pairs(self) -> int:
+        return len(self._optimiser.state[self.picture]["old_dirs"])
 
 
 def _relative(value: Tensor, target: Tensor) -> Tensor:
@@ -159,13 +171,13 @@ def per_iteration(run: Callable[[int], None], deadline: float) -> dict[str, floa
     return {"median": statistics.median(found), "min": min(found), "max": max(found)}
 
 
-def attempted(make: Callable[[], Any], deadline: float) -> dict[str, Any]:
-    """The time of an iteration, or why there is none."""
-    if time.perf_counter() > deadline:
+def attempted(make: Callable[[], Any], deadline: float, least: float = 15) -> dict[str, Any]:
+    """The time of an iteration, or why there is none: `least` seconds are needed to begin with."""
+    if time.perf_counter() + least > deadline:
         return {"skipped": "no time is left"}
     try:
         work = make()
-        found: dict[str, Any] = {"milliseconds": per_iteration(work.run, deadline)}
+        found: dict[str, Any] = {"milliseconds": per_iteration(work.run, deadline), "pairs": work.pairs()}
         if isinstance(work, Ours):
             found["kernels_milliseconds"] = work.kernels()
         del work
@@ -240,35 +252,43 @@ def _graph_seconds(graph: Any, queue: Queue) -> float:
     return time.perf_counter() - started
 
 
-def measure(seconds: float) -> dict[str, Any]:
+def measure(seconds: float, keep: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The record, which `keep` gets after every case too, with `unfinished` in it: a case may take longer than there
+    is time."""
     deadline = time.perf_counter() + seconds
     tensors, pair = compare.weights(), [compare.picture(SIZE, seed) for seed in (1, 2)]
     place = devices.choose("cuda").place
     assert place is not None
+    cases: dict[str, dict[str, Any]] = {precision: {} for precision in PRECISIONS}
     record: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(), "torch": torch.__version__, "size": SIZE, "gflop": GFLOP,
-        "tflops": {"tf32": rate(torch.float32), "bf16": rate(torch.bfloat16), "fp16": rate(torch.float16)},
-        "gram": gram_kernels(place.queue), "iteration": {},
+        "unfinished": True, "device": torch.cuda.get_device_name(), "torch": torch.__version__, "size": SIZE,
+        "gflop": GFLOP, "tflops": {"tf32": rate(torch.float32), **{name: rate(kind) for name, kind in TYPES.items()}},
+        "gram": gram_kernels(place.queue), "iteration": cases, "seconds_of_500_iterations": {},
     }  # fmt: skip
+
+    def case(precision: str, name: str, make: Callable[[], Any], least: float = 15) -> None:
+        cases[precision][name] = attempted(make, deadline, least)
+        keep(record)
+
     for precision in PRECISIONS:
-        cases = record["iteration"][precision] = {}
-        for device in ("cuda", "tensorrt"):
-            cases[device] = attempted(partial(Ours, tensors, pair, device, precision), deadline)
+        case(precision, "cuda", partial(Ours, tensors, pair, "cuda", precision))
+        case(precision, "torch eager", partial(Theirs, tensors, pair, precision, "eager"))
+        cases[precision]["floor"] = {"milliseconds": {"median": GFLOP / record["tflops"][precision]}}
+    for precision in PRECISIONS:
+        case(precision, "cuda, 16 pictures", partial(Ours, tensors, pair, "cuda", precision, 16))
+        if time.perf_counter() + 15 < deadline:
+            record["seconds_of_500_iterations"][precision] = whole_run(tensors, pair, precision)
+    for precision in PRECISIONS:
+        case(precision, "tensorrt", partial(Ours, tensors, pair, "tensorrt", precision))
         for layout, name in OTHERS.items():
             if layout in TRIED[precision]:
-                other = partial(Ours, tensors, pair, "cuda", precision, layout=layout)
-                cases[f"cuda, {name}"] = attempted(other, deadline)
-        cases["torch eager"] = attempted(partial(Theirs, tensors, pair, precision, "eager"), deadline)
-        cases["floor"] = {"milliseconds": {"median": GFLOP / record["tflops"][precision]}}
-    for precision in PRECISIONS:
-        case = attempted(partial(Ours, tensors, pair, "cuda", precision, 16), deadline)
-        record["iteration"][precision]["cuda, 16 pictures"] = case
-        if time.perf_counter() < deadline:
-            record.setdefault("seconds_of_500_iterations", {})[precision] = whole_run(tensors, pair, precision)
-    for precision in PRECISIONS:  # last: it compiles for half a minute
-        cases = record["iteration"][precision]
-        cases["torch compile"] = attempted(partial(Theirs, tensors, pair, precision, "compile"), deadline)
-    record["whole_iteration_captured"] = whole_capture(tensors, pair)
+                case(precision, f"cuda, {name}", partial(Ours, tensors, pair, "cuda", precision, layout=layout))
+    if time.perf_counter() + 15 < deadline:
+        record["whole_iteration_captured"] = whole_capture(tensors, pair)
+    for precision in PRECISIONS:  # last: it compiles for half a minute, and longer on some machines
+        case(precision, "torch compile", partial(Theirs, tensors, pair, precision, "compile"), 75)
+    del record["unfinished"]
+    keep(record)
     return record
 
 
@@ -295,11 +315,11 @@ def main() -> None:
     ask.add_argument("--seconds", type=float, default=150, help="all that may be taken [150]")
     ask.add_argument("-o", "--output", type=Path, required=True, help="the directory of records")
     given = ask.parse_args()
-    record = measure(given.seconds)
-    name = record["device"].lower().replace(" ", "-")
-    compare.write(given.output / f"gpu-{name}.json", record)
-    print(json.dumps(record["iteration"], indent=1))
-    print(table(record))
+
+    def keep(record: dict[str, Any]) -> None:
+        compare.write(given.output / f"gpu-{record['device'].lower().replace(' ', '-')}.json", record)
+
+    print(table(measure(given.seconds, keep)))
 
 
 if __name__ == "__main__":

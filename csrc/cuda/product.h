@@ -11,14 +11,20 @@ namespace stylogram::cuda {
 template <class T>
 constexpr int kPad = 16 / static_cast<int>(sizeof(T));
 
-/// sums += the chunk's product; where tensor cores sum too roughly, the chunk is summed by itself first.
+/// sums += what `multiply` adds to zeros: tensor cores cut their sums off, short ones least.
+template <class Multiply>
+__device__ __forceinline__ void add_apart(float (&sums)[2][4][4], const Multiply& multiply) {
+  float chunk[2][4][4] = {};
+  multiply(chunk);
+#pragma unroll
+  for (int e = 0; e < 32; ++e) sums[e / 16][e % 16 / 4][e % 4] += chunk[e / 16][e % 16 / 4][e % 4];
+}
+
+/// sums += the chunk's product.
 template <class M, int Depth, class Left, class Right>
 __device__ __forceinline__ void add_chunk(float (&sums)[2][4][4], const Left& left, const Right& right) {
   if constexpr (M::kPromotes) {
-    float chunk[2][4][4] = {};
-    warp_multiply<M, Depth>(chunk, left, right);
-#pragma unroll
-    for (int e = 0; e < 32; ++e) sums[e / 16][e % 16 / 4][e % 4] += chunk[e / 16][e % 16 / 4][e % 4];
+    add_apart(sums, [&](float (&chunk)[2][4][4]) { warp_multiply<M, Depth>(chunk, left, right); });
   } else {
     warp_multiply<M, Depth>(sums, left, right);
   }
@@ -107,7 +113,8 @@ struct ChannelsLast {
   __device__ static const T* from(const T* side, int channel) { return side + channel; }
   __device__ static void add(float (&sums)[2][4][4], const T* left, const T* right, const float* weights) {
     if constexpr (sizeof(T) == 2) {
-      warp_multiply_turned<T, kDepth, kRow>(sums, left, right, weights);
+      add_apart(sums,
+                [=](float (&chunk)[2][4][4]) { warp_multiply_turned<T, kDepth, kRow>(chunk, left, right, weights); });
     } else {
       const auto column = [=](int k, int j) { return right[k * kRow + j]; };
       if (weights == nullptr) {

@@ -16,7 +16,6 @@ class LbfgsState {
  public:
   virtual ~LbfgsState() = default;
   virtual void step(float* x, const float* gradient, const double* value, Stream stream) = 0;
-  virtual void reset(Stream stream) = 0;
   /// How many pairs each picture has, and what the last step did with it; both (n), on the host.
   virtual void look(std::int64_t* counts, ops::Lbfgs::Outcome* outcomes, Stream stream) const = 0;
   virtual std::size_t bytes() const = 0;
@@ -29,7 +28,6 @@ class AdamState {
  public:
   virtual ~AdamState() = default;
   virtual void step(float* x, const float* gradient, Stream stream) = 0;
-  virtual void reset(Stream stream) = 0;
 };
 struct Decay {
   double factor = 1;

@@ -49,13 +49,10 @@ class Adam final : public AdamState {
         decay_(decay),
         moments_("adam", static_cast<std::size_t>(2 * size) * sizeof(float)),
         scalars_("adam", sizeof(Scalars)) {
-    reset(Stream{Device::cuda});
+    for (const Memory* memory : {&moments_, &scalars_}) {
+      require(cudaMemsetAsync(memory->as<void>(), 0, memory->bytes(), nullptr), "adam", "clearing its state");
+    }
     require(cudaStreamSynchronize(nullptr), "adam", "clearing its state");
-  }
-
-  void reset(Stream stream) override {
-    require(cudaMemsetAsync(moments_.as<void>(), 0, moments_.bytes(), handle(stream)), "adam", "clearing its state");
-    require(cudaMemsetAsync(scalars_.as<void>(), 0, scalars_.bytes(), handle(stream)), "adam", "clearing its state");
   }
 
   void step(float* x, const float* gradient, Stream stream) override {

@@ -322,14 +322,10 @@ class Lbfgs final : public LbfgsState {
     state_.of_s = reinterpret_cast<float*>(state_.sums + n * slots * kKinds);
     state_.of_y = state_.of_s + n * slots;
     state_.pictures = reinterpret_cast<Picture*>(state_.sums + n * slots * (kKinds + 1));
-    reset(Stream{Device::cuda});
-    require(cudaStreamSynchronize(nullptr), "lbfgs", "clearing its state");
-  }
-
-  void reset(Stream stream) override {
     for (const Memory* memory : {&vectors_, &scalars_}) {
-      require(cudaMemsetAsync(memory->as<void>(), 0, memory->bytes(), handle(stream)), "lbfgs", "clearing its state");
+      require(cudaMemsetAsync(memory->as<void>(), 0, memory->bytes(), nullptr), "lbfgs", "clearing its state");
     }
+    require(cudaStreamSynchronize(nullptr), "lbfgs", "clearing its state");
   }
 
   void step(float* x, const float* gradient, const double* value, Stream stream) override {

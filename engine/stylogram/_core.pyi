@@ -259,9 +259,8 @@ class CudaLbfgs:
     @property
     def nbytes(self) -> int: ...
     def step(self, x: _OnGpu, gradient: _OnGpu, value: _OnGpu | None = None) -> None: ...
-    def reset(self, stream: int = 0) -> None: ...
-    def look(self, stream: int = 0) -> tuple[list[int], list[str]]:
-        """Lbfgs.count and Lbfgs.outcome."""
+    def look(self, stream: int) -> tuple[list[int], list[str]]:
+        """Lbfgs.count and Lbfgs.outcome, once what is in the stream is done: the one that its steps were put into."""
 
 class CudaAdam:
     """Adam with all its state on the GPU; the rate is learning_rate · decay^(steps / decay_every)."""
@@ -279,7 +278,6 @@ class CudaAdam:
         decay_every: float = 1.0,
     ) -> None: ...
     def step(self, x: _OnGpu, gradient: _OnGpu) -> None: ...
-    def reset(self, stream: int = 0) -> None: ...
 
 class CudaPyramid:
     """Pyramid with its memory on the GPU."""

@@ -53,6 +53,16 @@ def losses(result):
     return np.array([row["loss"] for row in result.trace])
 
 
+def test_more_numbers_than_onnx_runtime_counts_are_one_clear_line(place):
+    model, taps, shape = folded(nets.narrow(), ["conv1_1"]), ["conv1_1"], (1, 3, 16384, 32768)
+    said = r"conv1_1 would have 3221225472 numbers.* counts to 2147483647"
+    with pytest.raises(Failed, match=said) as found:
+        sessions.derivative_for(model, taps, shape, "gradient", place)
+    assert memory.ran_out(found.value)  # a group of pictures is tried again by halves
+    with pytest.raises(Failed, match=said):
+        sessions.features_of(model, taps, np.broadcast_to(np.float32(0), shape), place)
+
+
 def test_a_pass_is_the_cpus(place):
     network = nets.narrow()
     taps = [network.layers.tensor(name) for name in ("conv1_1", "conv4_2")]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from stylogram import devices, stylize
+from stylogram import _core, devices, stylize
 from stylogram.devices import sessions, tensorrt
+from stylogram.devices.arrays import Queue
 from stylogram.devices.sessions import DevicePass
 from stylogram.errors import Error
 from stylogram.session import FeaturePass
@@ -133,8 +134,13 @@ def test_the_same_run_gives_the_same_bytes():
 
 
 def test_a_picture_that_does_not_fit_is_one_clear_line():
+    queue = Queue()
+    rest = queue.empty((_core.cuda_device(0)["free"] - (1 << 30),), np.uint8)
     with pytest.raises(Error, match=r"the GPU's memory does not suffice|out of memory"):
-        painted(size=32768, iterations=1)
+        painted(size=2048, iterations=1)
+    assert rest.nbytes > 0  # kept until here
+    del rest
+    assert len(painted(iterations=2).trace) == 2  # and the GPU is as it was
 
 
 def test_a_gpu_that_is_not_there_is_one_clear_line():

@@ -24,7 +24,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def queue(pytestconfig: pytest.Config) -> Queue:
     """Of the GPU under test, to which the library is opened."""
-    return emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"))
+    return emulated.queue(pytestconfig.cache.mkdir("emulated-cuda"), late=True)
 
 
 @pytest.fixture

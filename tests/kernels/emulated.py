@@ -78,13 +78,19 @@ def build(capability: str, folder: Path) -> Path:
     return made
 
 
-def queue(folder: Path) -> Queue:
-    """A queue of the GPU under test. The library is opened for the whole process, in the place of the real one."""
+def queue(folder: Path, late: bool = False) -> Queue:
+    """A queue of the GPU under test. The library is opened for the whole process, in the place of the real one.
+
+    `late`: nothing that is put in is done before somebody waits for it, so that a missing wait is seen.
+    """
     if ON_GPU:
         library.gpu(0)  # an error here is a failure: a GPU was asked for
     elif not library_is_emulated():
         _core.cuda_open(str(build(CHOSEN, folder)))
-    return Queue()
+    with pytest.MonkeyPatch.context() as patch:
+        if late:
+            patch.setenv("STYLOGRAM_EMULATED_LATE", "1")
+        return Queue()
 
 
 def library_is_emulated() -> bool:

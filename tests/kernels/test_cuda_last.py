@@ -85,8 +85,9 @@ class Last:
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("c", "p", "mask"), CASES)
 def test_gram_loss_is_the_formula(queue: Queue, c: int, p: int, mask: str, dtype: str) -> None:
-    for unit, accumulate in ((1.0, False), (64.0, True)):
-        last = Last.random(2, c, p, dtype, mask, unit)
+    large = c * p > 1_000_000
+    for unit, accumulate in ((64.0, True),) if large else ((1.0, False), (64.0, True)):
+        last = Last.random(1 if large else 2, c, p, dtype, mask, unit)
         expected_value, expected_gradient = last.style.reference()
         value, gradient, gram = last.run(queue, accumulate)
         SUMMED.check(gram, last.style.wide_gram())

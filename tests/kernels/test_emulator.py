@@ -1,4 +1,4 @@
-"""The emulated GPU finds what it is there to find: accesses in no order, memory beyond an array's end or not written."""
+"""The emulated GPU finds what it is there to find: accesses in no order, memory beyond an array's end, or unwritten."""
 
 import shutil
 import subprocess

@@ -1,5 +1,6 @@
 """Arrays on a GPU, and the stream that all work on them goes through."""
 
+import gc
 import math
 import weakref
 from collections.abc import Iterator, Sequence
@@ -46,13 +47,21 @@ class Queue:
 
     @contextmanager
     def capture(self, into: "list[Graph]") -> Iterator[None]:
-        """What is put in meanwhile is not done but kept: a Graph, appended to `into`, does it as often as it is run."""
+        """What is put in meanwhile is not done but kept: a Graph, appended to `into`, does it as often as it is run.
+
+        Nothing is collected as garbage meanwhile: memory on the GPU that is freed would end the capture.
+        """
+        collects = gc.isenabled()
+        gc.disable()
         _core.cuda_begin_capture(self.handle)
         try:
             yield
         except BaseException:
             _core.cuda_free_graph(_core.cuda_end_capture(self.handle))
             raise
+        finally:
+            if collects:
+                gc.enable()
         into.append(Graph(self, _core.cuda_end_capture(self.handle)))
 
 

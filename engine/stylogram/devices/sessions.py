@@ -3,6 +3,7 @@
 import ctypes
 import io
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from onnx import TensorProto, helper
 from stylogram_export import Derivative, beside, differentiate
 from stylogram_export.channels_last import channels_last
 from stylogram_export.gpu import portable, portable_forward
-from stylogram_export.graph import cut
+from stylogram_export.graph import cut, dims
+from stylogram_export.graph import values as tensors
 from stylogram_export.precision import narrowed, narrowed_forward
 from stylogram_export.specialise import specialise
 from stylogram_export.taps_last import taps_last
@@ -37,6 +39,7 @@ NARROW = ("bf16", "fp16")  # the precisions of 16 bits
 LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9")
 PIP_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32'"
 PIP_CUDA = "pip uninstall -y onnxruntime; pip install --force-reinstall 'stylogram[cuda]'"
+MOST_NUMBERS = 2**31 - 1  # of a tensor in ONNX Runtime's CUDA
 #: How pictures lie between convolutions: with their channels last and convolutions of ours (CudaConv), or ONNX
 #: Runtime's; or with their channels first.
 LAYOUTS = ("ours", "last", "first")
@@ -254,12 +257,25 @@ class _Bound:
 def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, relu: str, place: Place) -> Derivative:
     """The pair of graphs in what the GPU's providers run, and in the precision."""
     pair = differentiate(model, list(taps), shape, relu)
+    _check_size(pair.forward)
     if place.kind == "tensorrt":
         pair = narrowed(portable(pair, "planes"), place.precision, ops=True, native=True)
         return replace(pair, forward=_named(pair.forward), backward=_named(pair.backward))
     ours = place.layout == "ours"
     pair = narrowed(portable(pair, convs=ours), place.precision, ops=True)
     return pair if place.layout == "first" else channels_last(pair, convs=ours)
+
+
+def _check_size(forward: onnx.ModelProto) -> None:
+    """Raises Failed for a tensor of more numbers than ONNX Runtime's CUDA kernels count with their indices of 32 bits:
+    what they do then is not defined (CUDA_LONG in its source; its issue 28385)."""
+    sizes = {name: math.prod(side or 1 for side in dims(value) or ()) for name, value in tensors(forward.graph).items()}
+    name = max(sizes, key=lambda name: sizes[name])
+    if sizes[name] > MOST_NUMBERS:
+        raise Failed(
+            f"the GPU's memory does not suffice: {name} would have {sizes[name]} numbers, and ONNX Runtime's CUDA "
+            f"counts to {MOST_NUMBERS}; a smaller --size, or fewer pictures at once, have less"
+        )
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -383,7 +399,9 @@ def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, pla
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets. An engine of TensorRT's
     for one run would cost minutes: ONNX Runtime's CUDA has it."""
     with beside.current() as constants:
-        part = portable_forward(specialise(cut(constants.thinned(model), list(taps)), picture.shape))
+        part = specialise(cut(constants.thinned(model), list(taps)), picture.shape)
+        _check_size(part)
+        part = portable_forward(part)
         part = narrowed_forward(part, place.precision, ops=True)
         arrays = outputs(part, place.queue)
         source = place.queue.upload(np.ascontiguousarray(picture, np.float32))

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <numeric>
 #include <random>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct EmulatedGraph {
 };
 struct EmulatedStream {
   std::unique_ptr<EmulatedGraph> captured;
+  bool late = false;  // what is put in is done when somebody waits for it, and not before
+  std::vector<std::function<void()>> waiting;
 };
 
 namespace races = emulator::races;
@@ -164,6 +167,7 @@ std::map<void*, std::pair<void*, std::size_t>> blocks_of;  // a block -> its pag
 std::size_t used = 0;
 int capturing = 0;
 EmulatedStream standard;
+std::set<EmulatedStream*> streams;
 
 EmulatedStream& of(cudaStream_t stream) { return stream == nullptr ? standard : *stream; }
 
@@ -180,9 +184,15 @@ std::size_t memory() {
 void enqueue(cudaStream_t stream, std::function<void()> work) {
   if (of(stream).captured != nullptr) {
     of(stream).captured->work.push_back(std::move(work));
+  } else if (of(stream).late) {
+    of(stream).waiting.push_back(std::move(work));
   } else {
     work();
   }
+}
+
+void finish(EmulatedStream& stream) {
+  for (const auto& work : std::exchange(stream.waiting, {})) work();
 }
 
 }  // namespace
@@ -284,6 +294,7 @@ cudaError_t cudaMalloc(void** block, std::size_t bytes) {
 }
 
 cudaError_t cudaFree(void* block) {
+  for (EmulatedStream* stream : streams) finish(*stream);
   const auto found = blocks_of.find(block);
   if (found == blocks_of.end()) return failed(cudaErrorInvalidValue);
   munmap(found->second.first, found->second.second);
@@ -333,14 +344,20 @@ cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int value) {
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new EmulatedStream;
+  (*stream)->late = std::getenv("STYLOGRAM_EMULATED_LATE") != nullptr;
+  streams.insert(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  finish(*stream);
+  streams.erase(stream);
   delete stream;
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return of(stream).captured == nullptr ? cudaSuccess : failed(cudaErrorStreamCaptureUnsupported);
+  if (of(stream).captured != nullptr) return failed(cudaErrorStreamCaptureUnsupported);
+  finish(of(stream));
+  return cudaSuccess;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream == nullptr || stream->captured != nullptr) return failed(cudaErrorStreamCaptureUnsupported);

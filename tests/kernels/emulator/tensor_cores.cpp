@@ -30,10 +30,30 @@ std::uint32_t to_bf16(float x) {
   return (bits + 0x7fffU + (bits >> 16 & 1U)) >> 16;
 }
 
-// The operands of all lanes; the sum in double, rounded once.
+// The operands of all lanes.
 struct Operands {
   std::uint32_t a[4], b[2];
 };
+
+constexpr int kFraction = 24;
+
+// The sum as tensor cores have it: terms are cut off at 24 bits behind the largest one's first, and the sum is rounded
+// to zero. So on Ampere; Hopper has a bit more. (Fasi, Higham, Mikaitis and Pranesh 2021, "Numerical behavior of NVIDIA
+// tensor cores", PeerJ Computer Science 7:e330.)
+float added(const double* terms, int count) {
+  double largest = 0, sum = 0;
+  for (int i = 0; i < count; ++i) {
+    sum += terms[i];
+    largest = fmax(largest, fabs(terms[i]));
+  }
+  if (largest == 0 || !isfinite(sum)) return static_cast<float>(sum);
+  const double unit = ldexp(1.0, ilogb(largest) - kFraction);
+  sum = 0;
+  for (int i = 0; i < count; ++i) sum += trunc(terms[i] / unit);
+  sum *= unit;
+  const auto nearest = static_cast<float>(sum);
+  return fabs(static_cast<double>(nearest)) > fabs(sum) ? nextafterf(nearest, 0.0F) : nearest;
+}
 
 template <class A, class B>
 void multiply(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b, int depth, const A& left, const B& right) {
@@ -45,11 +65,11 @@ void multiply(float (&d)[4], const std::uint32_t* a, const std::uint32_t* b, int
   for (int e = 0; e < 4; ++e) {
     const int row = lane / 4 + e / 2 * 8;
     const int column = lane % 4 * 2 + e % 2;
-    double sum = static_cast<double>(d[e]);
+    double terms[17] = {static_cast<double>(d[e])};
     for (int k = 0; k < depth; ++k) {
-      sum += static_cast<double>(left(all, row, k)) * static_cast<double>(right(all, k, column));
+      terms[k + 1] = static_cast<double>(left(all, row, k)) * static_cast<double>(right(all, k, column));
     }
-    d[e] = static_cast<float>(sum);
+    d[e] = added(terms, depth + 1);
   }
 }
 
