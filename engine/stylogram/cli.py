@@ -8,8 +8,10 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import types
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,8 @@ def task_command(module: types.ModuleType) -> click.Command:
         function = getattr(module, module.__name__.rpartition(".")[2])
         if "output" in inspect.signature(function).parameters:  # what it writes beside the picture is named after it
             chosen["output"] = output
-        _check_apart(output, [path for value in inputs for path in (value if isinstance(value, list) else [value])])
+        _check_apart([path for path in (output, trace, plot) if path], [*inputs, *given.values()])
+        _check_series(output, save_every, given.get("zoom_frames"), [*inputs, *given.values()])
         if report:
             ReportMonitor(quiet).run(lambda callback: function(*inputs, callback=callback, **chosen))
             return
@@ -90,11 +93,36 @@ def task_command(module: types.ModuleType) -> click.Command:
     )
 
 
-def _check_apart(output: str, inputs: list[str]) -> None:
+def _check_apart(outputs: Iterable[str], inputs: Iterable[Any]) -> None:
     """An output over one of the inputs would lose it."""
-    for path in inputs:
-        if Path(path).resolve() == Path(output).resolve():
-            raise Error(f"the output {output} is one of the inputs; another file is accepted")
+    written = {os.path.realpath(path): path for path in outputs}
+    for path in _texts(inputs):
+        if os.path.realpath(path) in written:
+            name = written[os.path.realpath(path)]
+            raise Error(f"the output {name} is one of the inputs; another file is accepted")
+
+
+def _check_series(output: str, save_every: int, frames: Any, inputs: Iterable[Any]) -> None:
+    """So would pictures that are numbered: those of --save-every, and a zoom's frames."""
+    out = Path(os.path.realpath(output))
+    saved = rf"(-s\d+)?-\d{{5,}}{re.escape(out.suffix)}" if save_every else None
+    zoom = r"-frame\d{4,}\.png" if frames not in (None, "0") else None
+    for form in filter(None, (saved, zoom)):
+        for path in _texts(inputs):
+            there = Path(os.path.realpath(path))
+            if there.parent == out.parent and re.fullmatch(re.escape(out.stem) + form, there.name):
+                raise Error(
+                    f"{path} is one of the inputs, and one of the pictures beside {output}; accepted: another -o"
+                )
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    """Every text among the values of arguments and options: a file that is read is one of them."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _texts(value)
 
 
 def _outputs() -> list[click.Option]:

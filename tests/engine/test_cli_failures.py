@@ -252,6 +252,51 @@ def test_an_output_over_an_input_is_refused(here, capsys):
     assert (here / "content.png").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [
+        ("out.png", ["--plot", "content.png"]),
+        ("out.png", ["--plot", "style.png"]),
+        ("mask.png", ["--mask", "mask.png", "style.png"]),
+        ("mask.png", ["--mask", "content.png", "./mask.png"]),
+        ("start.png", ["--init", "start.png"]),
+    ],
+)
+def test_no_output_takes_the_place_of_an_input(here, capsys, out, options):
+    for name in ("mask.png", "start.png"):
+        pictures.write(here / name, nets.blocks(36, 48, 3))
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    assert stylize(*options, out=out) == 2
+    assert refused(capsys, "is one of the inputs")
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+
+
+def test_nor_does_a_picture_in_between(here, capsys):
+    os.rename(here / "content.png", here / "out-00002.png")
+    assert stylize("--save-every", "2", content="out-00002.png") == 2
+    assert refused(capsys, "out-00002.png is one of the inputs", "out.png")
+    assert stylize(content="out-00002.png") == 0
+    os.rename(here / "style.png", here / "out-s1-00002.png")
+    assert stylize("--save-every", "2", style=["out-s1-00002.png"], content="out.png", out="other.png") == 0
+
+
+def test_nor_does_a_frame_or_a_dream_on_its_guide(here, capsys):
+    os.rename(here / "content.png", here / "out-frame0001.png")
+    command = ["dream", "out-frame0001.png", "--network", "net.onnx", "--size", "32", "--octaves", "1", "--quiet"]
+    assert main([*command, "-o", "out.png", "--zoom-frames", "2"]) == 2
+    assert refused(capsys, "out-frame0001.png is one of the inputs")
+    assert main([*command, "-o", "style.png", "--guide", "style.png"]) == 2
+    assert refused(capsys, "style.png is one of the inputs")
+
+
+def test_links_in_a_circle(here, capsys):
+    os.symlink("circle.png", here / "circle.png")
+    assert stylize(content="circle.png") == 2
+    assert refused(capsys, "circle.png", "symbolic links")
+    assert stylize(out="circle.png") == 2
+    assert refused(capsys, "circle.png")
+
+
 def test_a_picture_in_between_that_cannot_be_written_does_not_end_the_run(here, capsys):
     (here / "out-00001.png").mkdir()
     command = ["stylize", "content.png", "style.png", "-o", "out.png", "--network", "net.onnx", *FAST[:-1]]
