@@ -289,6 +289,18 @@ def test_nor_does_a_frame_or_a_dream_on_its_guide(here, capsys):
     assert refused(capsys, "style.png is one of the inputs")
 
 
+def test_a_size_that_no_memory_is_enough_for(here, capsys, monkeypatch):
+    def full(*_, **__):
+        problem = cv2.error("Failed to allocate 41231843328 bytes")
+        problem.code = cv2.Error.StsNoMem
+        raise problem
+
+    monkeypatch.setattr(cv2, "resize", full)
+    assert stylize() == 2
+    assert refused(capsys, "out of memory", "--size")
+    assert not (here / "out.png").exists()
+
+
 def test_links_in_a_circle(here, capsys):
     os.symlink("circle.png", here / "circle.png")
     assert stylize(content="circle.png") == 2
