@@ -27,7 +27,18 @@ from .report.monitor import ReportMonitor
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
-class _Group(click.Group):
+class NamingGroup(click.Group):
+    """A group that answers an unknown command with those there are."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in (names := self.list_commands(ctx)):
+            raise one_of("command", args[0], names)
+        return super().resolve_command(ctx, args)
+
+
+class _Group(NamingGroup):
     """Finds subcommands by scanning tasks/ and commands/; imports only the one that is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -41,13 +52,6 @@ class _Group(click.Group):
             return task_command(tasks.load(cmd_name))
         command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not args[0].startswith("-") and args[0] not in (names := self.list_commands(ctx)):
-            raise one_of("command", args[0], names)
-        return super().resolve_command(ctx, args)
 
 
 @click.command(cls=_Group, context_settings=_CONTEXT)
@@ -153,13 +157,14 @@ def option(name: str, field: FieldInfo) -> click.Option:
         [f"--{name.rstrip('_').replace('_', '-')}", name],  # class_ is --class
         help=field.description + _default(field) if field.description else None,
         metavar=_metavar(field),
+        required=field.is_required(),
         nargs=2 if pair else 1,
         multiple=pair,
     )
 
 
 def _default(field: FieldInfo) -> str:
-    return f" [{field.default}]" if field.default not in (None, ()) else ""
+    return f" [{field.default}]" if field.default not in (None, ()) and not field.is_required() else ""
 
 
 def _metavar(field: FieldInfo) -> str | None:
@@ -174,6 +179,8 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         return 0
+    except click.exceptions.NoSuchOption as error:
+        return _fail(_unknown_option(error))
     except click.ClickException as error:
         return _fail(error.format_message())
     except Error as error:
@@ -192,6 +199,14 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted: nothing was made yet", file=sys.stderr)
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _unknown_option(error: click.exceptions.NoSuchOption) -> str:
+    options = (
+        [] if error.ctx is None else [name for part in error.ctx.command.get_params(error.ctx) for name in part.opts]
+    )
+    hint = "" if error.option_name.startswith("--") else "; a file whose name begins with - is given as ./-NAME"
+    return f"{one_of('option', error.option_name, options)}{hint}"
 
 
 def _fail(message: str) -> int:

@@ -140,16 +140,22 @@ def _explained(error: ValidationError, model: type[BaseModel]) -> Error:
     got = first["input"]
     if isinstance(cause, Error):
         return cause if not first["loc"] or str(cause).startswith(f"unknown {name} ") else Error(f"{name}: {cause}")
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        return Error(f"{name}: it is needed, got none")
     if first["type"] == "literal_error" and len(first["loc"]) == 1:
         return one_of(name, str(got), choices(model.model_fields[str(first["loc"][0])]))
     # What is none of several types is an error of each, of another kind and the type's name behind the place.
     same = [first, *(other for other in others if _alternative(other, first))]
     place = first["loc"][1 : None if len(same) == 1 else -1]
-    shown = f"an array of shape {got.shape}" if isinstance(got, np.ndarray) else repr(got)
     where = ", ".join(f"number {part + 1}" if isinstance(part, int) else str(part) for part in place)
     reasons = list(dict.fromkeys(map(_reason, same)))
     reason = " or ".join([reasons[0], *(other.removeprefix("should be ") for other in reasons[1:])])
-    return Error(f"{name}{f' ({where})' if where else ''}: {reason}, got {shown}")
+    return Error(f"{name}{f' ({where})' if where else ''}: {reason}, got {named(got)}")
+
+
+def named(value: Any) -> str:
+    """What was got, in one line: text and numbers as they are, an array by its shape."""
+    return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else " ".join(repr(value).split())[:300]
 
 
 def _alternative(other: Any, first: Any) -> bool:

@@ -11,6 +11,7 @@ from stylogram_export import network as networks
 from stylogram_export.pairing import CONVOLUTIONS
 
 from .. import zoo
+from ..cli import NamingGroup
 from ..embedding import plan
 from ..errors import Error, one_of
 from ..taps import LARGE
@@ -33,7 +34,7 @@ def _resolve(network: str, preprocess: str | None, pooling: str | None) -> netwo
     return zoo.resolve(network, preprocess, pooling)
 
 
-@click.group(name="network")
+@click.group(name="network", cls=NamingGroup)
 def command() -> None:
     """List, show, fetch and export feature networks."""
 

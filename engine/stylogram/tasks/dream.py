@@ -28,7 +28,7 @@ from ..options import LayerWeights, NetworkOptions, Positive, checked
 from ..result import Result
 from ..session import Array, features_of
 from ..transforms import Rolls, Sampling, ViewedPass
-from ..units import Channels, check_units
+from ..units import Units, check_units
 
 Picture = str | Path | NDArray[Any]
 
@@ -42,7 +42,7 @@ class Options(NetworkOptions):
     layer: LayerWeights | None = Field(
         None, title="A=2,B=1", description="layers, and weights; the deepest at the content layer's stride if not given"
     )
-    channel: Channels | None = Field(None, title="K,L-M", description="only these channels of the layer")
+    channel: Units | None = Field(None, title="K,L-M", description="only these channels of the layer")
     guide: str | Path | np.ndarray | None = Field(
         None, title="FILE", description="a picture whose features the dream is drawn to"
     )
