@@ -98,6 +98,14 @@ def test_an_option_without_which_nothing_can_be_made(here, capsys):
             getattr(stylogram, command[0])(command[1], output="report")
 
 
+def test_a_layer_of_a_preset_that_a_network_lacks_is_said_to_be_the_preset_s(here, capsys):
+    assert stylize("--preset", "keras", network="seednet") == 2
+    assert refused(capsys, "preset: keras takes block5_conv2 of a VGG (--content-layers A,B: others); seednet: unknown")
+    assert stylize("--preset", "keras", "--content-layers", "conv9_9", network="seednet") == 2
+    assert capsys.readouterr().err.startswith("error: unknown layer 'conv9_9'")
+    assert stylize("--preset", "keras", "--content-layers", "conv4_2", network="seednet") == 0
+
+
 def test_an_unknown_command_of_a_command(here, capsys):
     assert main(["network", "lsit"]) == 2
     assert refused(capsys, "unknown command 'lsit'; accepted: list, ")
