@@ -4,6 +4,7 @@ A task's options are one model; the command line and the Python function are bot
 differ. A field's title is what the command line's help shows as its value.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -112,6 +113,18 @@ class RunOptions(NetworkOptions):
             "history_precision": self.history_precision,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+def check_path(name: str, value: Any) -> None:
+    """Raises Error for what is neither text nor a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise Error(f"{name}: should be a path, got {named(value)}")
+
+
+def check_callback(callback: Any, of: str = "Progress") -> None:
+    """Raises Error for what cannot be called."""
+    if callback is not None and not callable(callback):
+        raise Error(f"callback: a function of one {of} is accepted, got {named(callback)}")
 
 
 def checked(model: type[Model], given: dict[str, Any]) -> Model:

@@ -1,11 +1,16 @@
 """What is accepted, and the one line that is said of what is not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import stylogram
 from stylogram.errors import Error
 from stylogram.options import checked
 from stylogram.recipes import PRESETS
 from stylogram.tasks.stylize import Options
+
+FOLDER = Path(__file__).parents[2] / "docs"  # of pictures
 
 
 @pytest.mark.parametrize(
@@ -59,6 +64,28 @@ def test_a_bad_option_is_one_clear_line(given, message):
     with pytest.raises(Error, match=message) as caught:
         checked(Options, given)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda out: stylogram.deconvnet(5, output=out, layer="conv1_1"), "^pictures: should be a path, got 5$"),
+        (lambda _: stylogram.deconvnet(".", output=None, layer="conv1_1"), "^output: should be a path, got None$"),
+        (lambda out: stylogram.deconvnet(".", output=out, callback=5), "^callback: a function of one Step is accepted"),
+        (lambda out: stylogram.compare(5, output=out, pictures="."), "^networks: names, files or Networks are"),
+        (lambda out: stylogram.compare([5], output=out, pictures=FOLDER), "^network: should be a valid string or a"),
+        (lambda _: stylogram.batch([{}], output=5), "^output: should be a path, got 5$"),
+        (lambda out: stylogram.batch(content=5, style=".", output=out), "^content: should be a path, got 5$"),
+        (lambda out: stylogram.batch([{}], output=out, ray=5), "^ray: auto, or HOST:PORT of a cluster's head"),
+        (lambda out: stylogram.batch([{"content": np.ones((9, 9)), "style": "b"}], output=out),
+         r"content: a picture's path is accepted, got an array of shape \(9, 9\)$"),
+    ],
+)  # fmt: skip
+def test_what_has_the_wrong_type_is_one_line_and_nothing_is_made(tmp_path, call, message):
+    with pytest.raises(Error, match=message) as caught:
+        call(tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_layers_and_numbers_are_read_as_text_or_as_values():

@@ -20,7 +20,7 @@ from stylogram_export.network import Network
 from .. import pictures, remote, zoo
 from ..errors import Error, one_of
 from ..folder import Folder
-from ..options import checked
+from ..options import checked, named
 from ..subject import STARTS
 from ..tasks.stylize import Options
 from .rows import Row
@@ -187,7 +187,7 @@ def _path(field: str, value: Any) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise Error(f"{field}: a picture's path is accepted, got {value!r}")
+        raise Error(f"{field}: a picture's path is accepted, got {named(value)}")
     return value
 
 
