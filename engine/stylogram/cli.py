@@ -129,9 +129,16 @@ def _texts(values: Iterable[Any]) -> Iterator[str]:
             yield from _texts(value)
 
 
+def not_empty(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001 -- click's
+    """An empty output, as of a shell's variable that is not set, is not the present directory."""
+    if not value:
+        raise Error("output: a name is accepted, got an empty one")
+    return value
+
+
 def _outputs() -> list[click.Option]:
     return [
-        click.Option(["-o", "--output"], required=True, metavar="OUT", help="the picture to write"),
+        click.Option(["-o", "--output"], required=True, metavar="OUT", help="the picture to write", callback=not_empty),
         click.Option(["--trace"], metavar="FILE.jsonl", help="write the losses of every iteration, JSON lines"),
         click.Option(["--plot"], metavar="FILE.png", help="write a plot of the losses (needs stylogram[plot])"),
         click.Option(
@@ -143,7 +150,9 @@ def _outputs() -> list[click.Option]:
 
 def _report_outputs() -> list[click.Option]:
     return [
-        click.Option(["-o", "--output"], required=True, metavar="REPORT", help="the directory to write"),
+        click.Option(
+            ["-o", "--output"], required=True, metavar="REPORT", help="the directory to write", callback=not_empty
+        ),
         click.Option(["--quiet"], is_flag=True, help="print nothing but errors"),
     ]
 

@@ -210,7 +210,7 @@ def contents(source: str | os.PathLike[str]) -> bytes:
                 raise Error(f"{source} is a device, not a file; {accepted}")
             return file.read()
     except FileNotFoundError:
-        raise Error(f"there is no file {source}; {accepted}") from None
+        raise Error(f"there is no file {os.fspath(source) or repr('')}; {accepted}") from None
     except IsADirectoryError:
         raise Error(f"{source} is a directory; {accepted}") from None
     except OSError as problem:

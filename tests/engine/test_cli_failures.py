@@ -188,6 +188,14 @@ def test_bad_networks(here, capsys):
     assert refused(capsys, "flatten")
 
 
+def test_weights_that_are_nan(here, capsys):
+    conv, relu, weight = _conv()
+    spoilt = numpy_helper.from_array(np.full_like(numpy_helper.to_array(weight), np.nan), "w")
+    onnx.save(_model([conv, relu], ("x",), [spoilt]), "nan.onnx")
+    assert stylize(network="nan.onnx") == 2
+    assert refused(capsys, "conv1_1", "the network's weights are NaN, or too large")
+
+
 def test_a_loss_that_becomes_nan_keeps_the_last_good_picture(here, capsys, monkeypatch):
     """The third evaluation gives NaN; gradient descent cannot take it back."""
     from stylogram.objective import Objective
@@ -299,6 +307,22 @@ def test_a_size_that_no_memory_is_enough_for(here, capsys, monkeypatch):
     assert stylize() == 2
     assert refused(capsys, "out of memory", "--size")
     assert not (here / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["stylize content.png style.png", "deconvnet . --layer conv1_1", "batch --content . --style .", "demo",
+     "network export net.onnx", "bench"],
+)  # fmt: skip
+def test_an_empty_name_is_not_the_present_directory(here, capsys, command):
+    before = sorted(os.listdir(here))
+    assert main([*command.split(), "-o", ""]) == 2
+    assert refused(capsys, "output: a name is accepted, got an empty one")
+    assert main(["stylize", "", "style.png", "-o", "out.png"]) == 2
+    assert refused(capsys, "there is no file ''")
+    assert stylize(network="") == 2
+    assert refused(capsys, "unknown network ''; accepted: seednet")
+    assert sorted(os.listdir(here)) == before
 
 
 def test_links_in_a_circle(here, capsys):

@@ -134,6 +134,8 @@ class _Comparison:
             found = [layer for layer in first.layers if len({_shapes(seen, layer) for seen in self.networks}) == 1]
         if found and (apart := [layer for layer in first.layers if layer not in found]):
             self.notes.append(f"no evolution of {', '.join(apart)}: the networks' weights differ in shape there")
+        if not others and self.options.unit:
+            raise Error("unit: it is for several checkpoints of one architecture, got one network")
         if not found and self.options.unit:
             raise Error("unit: it is for checkpoints of one architecture, and these networks differ")
         return found
