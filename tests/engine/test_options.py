@@ -1,5 +1,6 @@
 """What is accepted, and the one line that is said of what is not."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +134,12 @@ def test_another_optimizer_takes_its_own_learning_rate():
 
 def test_an_array_as_initial_picture_is_an_option_too():
     assert checked(Options, {"init": np.zeros((20, 20, 3), np.uint8)}).recipe().init == "content"
+
+
+def test_every_function_that_the_page_names_is_there_for_dir_and_import():
+    page = (FOLDER / "python.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^::: stylogram\.(?:tasks|batching|result|driver)\S*\.(\w+)$", page, re.MULTILINE))
+    assert {"dream", "compare", "batch", "Result", "Diverged"} <= named
+    found: dict[str, object] = {}
+    exec("from stylogram import *", found)
+    assert named <= found.keys() & {*dir(stylogram)}
