@@ -1,14 +1,18 @@
-"""Every `stylogram` command that README and docs/ show is run, on small pictures, with fewer iterations."""
+"""Every command and all Python that README and docs/ show is run, on small pictures, with fewer iterations."""
 
 import re
 import shlex
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import pytest
+import stylogram
 from onnx import TensorProto, helper, numpy_helper
-from stylogram import pictures
+from stylogram import cli, pictures
 from stylogram.cli import main
 from stylogram_export.layers import discover
 from stylogram_export.network import Network, save
@@ -21,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: A block, an indented line, or code within a sentence that has an option or a file in it.
 SHOWN = re.compile(r"^```sh\n([^`]*?)^```$|^ {4}(stylogram .*)$|`(stylogram [^`]*(?: -|\.)[^`]*)`", re.MULTILINE)
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SNIPPETS = [(page.name, code) for page in PAGES for code in PYTHON.findall(page.read_text(encoding="utf-8"))]
 QUICK = {
     "stylize": ["--size", "48", "--iterations", "2", "--quiet"],
     "texture": ["--size", "64x48", "--iterations", "2", "--quiet"],
@@ -84,7 +90,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("docs")
     for directory in ("photos", "paintings", "PICTURES_DIR", "DIR"):
         (folder / directory).mkdir()
-    names = ("photo.jpg", "painting.jpg", "a.jpg", "b.jpg", "gravel.png", "tubingen.jpg", "golden_gate.jpg")
+    names = ("photo.jpg", "painting.jpg", "a.jpg", "b.jpg", "c.jpg", "gravel.png", "tubingen.jpg", "golden_gate.jpg")
     names += (
         "starry_night.jpg",
         "photos/a.jpg",
@@ -131,3 +137,40 @@ def test_it_runs(
     words = ["vgg19.onnx" if word == "vgg19" else word for word in words]
     status = main([*words, *QUICK[words[0]]])
     assert status == 0, f"{page}: {line}\n{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(("page", "code"), SNIPPETS)
+def test_python_runs_as_it_is_pasted(page: str, code: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quick(function: Callable[..., Any], **less: Any) -> Callable[..., Any]:
+        def call(*given: Any, **options: Any) -> Any:
+            network = {"network": "vgg19.onnx"} if options.get("network") == "vgg19" else {}
+            return function(*given, **options | less | network)
+
+        return call
+
+    monkeypatch.chdir(files)
+    shutil.rmtree("out", ignore_errors=True)
+    for task, size in (("stylize", 48), ("batch", 48), ("texture", "64x48")):
+        monkeypatch.setattr(stylogram, task, quick(getattr(stylogram, task), size=size, iterations=2))
+    exec(compile(code, page, "exec"), {"__name__": "pasted"})
+
+
+def options(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """The command and the option, of a command and those below it."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for part in command.list_commands(context):
+            below = command.get_command(context, part)
+            assert below is not None
+            yield from options(below, f"{name} {part}")
+    for parameter in command.params:
+        for option in parameter.opts if isinstance(parameter, click.Option) else ():
+            if option.startswith("--") and option not in ("--version", "--output"):
+                yield name, option
+
+
+def test_every_option_is_on_a_page() -> None:
+    said = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    every = list(options(cli.stylogram, "stylogram"))
+    assert len(every) > 150
+    assert [pair for pair in every if not re.search(rf"(?<![\w-]){pair[1]}(?![\w-])", said)] == []

@@ -18,24 +18,17 @@ if TYPE_CHECKING:
     from .driver import Progress as Progress
     from .errors import Error as Error
     from .result import Result as Result
+    from .tasks.compare import compare as compare
+    from .tasks.deconvnet import deconvnet as deconvnet
+    from .tasks.dream import dream as dream
+    from .tasks.maximize import maximize as maximize
+    from .tasks.occlusion import occlusion as occlusion
     from .tasks.reconstruct import reconstruct as reconstruct
+    from .tasks.saliency import saliency as saliency
     from .tasks.stylize import stylize as stylize
     from .tasks.texture import texture as texture
 
 __version__ = "0.1.0"
-__all__ = [
-    "Diverged",
-    "Error",
-    "Interrupted",
-    "Progress",
-    "Result",
-    "__version__",
-    "batch",
-    "reconstruct",
-    "stylize",
-    "texture",
-]
-
 _HOMES = {
     "Error": "errors",
     "Diverged": "driver",
@@ -50,7 +43,17 @@ def __getattr__(name: str) -> Any:
     """Tasks and types are imported when they are first asked for: `import stylogram` alone is quick."""
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name == "__all__":
+        return _names()
     # No `from . import tasks` here: that would ask this function for `tasks`.
     if name not in ("tasks", "__path__") and name in importlib.import_module(f"{__name__}.tasks").names():
         return getattr(importlib.import_module(f"{__name__}.tasks.{name}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _names() -> list[str]:
+    return sorted(["__version__", *_HOMES, *importlib.import_module(f"{__name__}.tasks").names()])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_names()})

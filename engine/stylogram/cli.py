@@ -8,8 +8,10 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import sys
 import types
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,18 @@ from .report.monitor import ReportMonitor
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
-class _Group(click.Group):
+class NamingGroup(click.Group):
+    """A group that answers an unknown command with those there are."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if not args[0].startswith("-") and args[0] not in (names := self.list_commands(ctx)):
+            raise one_of("command", args[0], names)
+        return super().resolve_command(ctx, args)
+
+
+class _Group(NamingGroup):
     """Finds subcommands by scanning tasks/ and commands/; imports only the one that is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -39,13 +52,6 @@ class _Group(click.Group):
             return task_command(tasks.load(cmd_name))
         command: click.Command = importlib.import_module(f"{commands.__name__}.{cmd_name}").command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if not args[0].startswith("-") and args[0] not in (names := self.list_commands(ctx)):
-            raise one_of("command", args[0], names)
-        return super().resolve_command(ctx, args)
 
 
 @click.command(cls=_Group, context_settings=_CONTEXT)
@@ -73,7 +79,8 @@ def task_command(module: types.ModuleType) -> click.Command:
         function = getattr(module, module.__name__.rpartition(".")[2])
         if "output" in inspect.signature(function).parameters:  # what it writes beside the picture is named after it
             chosen["output"] = output
-        _check_apart(output, [path for value in inputs for path in (value if isinstance(value, list) else [value])])
+        _check_apart([path for path in (output, trace, plot) if path], [*inputs, *given.values()])
+        _check_series(output, save_every, given.get("zoom_frames"), [*inputs, *given.values()])
         if report:
             ReportMonitor(quiet).run(lambda callback: function(*inputs, callback=callback, **chosen))
             return
@@ -90,16 +97,48 @@ def task_command(module: types.ModuleType) -> click.Command:
     )
 
 
-def _check_apart(output: str, inputs: list[str]) -> None:
+def _check_apart(outputs: Iterable[str], inputs: Iterable[Any]) -> None:
     """An output over one of the inputs would lose it."""
-    for path in inputs:
-        if Path(path).resolve() == Path(output).resolve():
-            raise Error(f"the output {output} is one of the inputs; another file is accepted")
+    written = {os.path.realpath(path): path for path in outputs}
+    for path in _texts(inputs):
+        if os.path.realpath(path) in written:
+            name = written[os.path.realpath(path)]
+            raise Error(f"the output {name} is one of the inputs; another file is accepted")
+
+
+def _check_series(output: str, save_every: int, frames: Any, inputs: Iterable[Any]) -> None:
+    """So would pictures that are numbered: those of --save-every, and a zoom's frames."""
+    out = Path(os.path.realpath(output))
+    saved = rf"(-s\d+)?-\d{{5,}}{re.escape(out.suffix)}" if save_every else None
+    zoom = r"-frame\d{4,}\.png" if frames not in (None, "0") else None
+    for form in filter(None, (saved, zoom)):
+        for path in _texts(inputs):
+            there = Path(os.path.realpath(path))
+            if there.parent == out.parent and re.fullmatch(re.escape(out.stem) + form, there.name):
+                raise Error(
+                    f"{path} is one of the inputs, and one of the pictures beside {output}; accepted: another -o"
+                )
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    """Every text among the values of arguments and options: a file that is read is one of them."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _texts(value)
+
+
+def not_empty(ctx: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001 -- click's
+    """An empty output, as of a shell's variable that is not set, is not the present directory."""
+    if not value:
+        raise Error("output: a name is accepted, got an empty one")
+    return value
 
 
 def _outputs() -> list[click.Option]:
     return [
-        click.Option(["-o", "--output"], required=True, metavar="OUT", help="the picture to write"),
+        click.Option(["-o", "--output"], required=True, metavar="OUT", help="the picture to write", callback=not_empty),
         click.Option(["--trace"], metavar="FILE.jsonl", help="write the losses of every iteration, JSON lines"),
         click.Option(["--plot"], metavar="FILE.png", help="write a plot of the losses (needs stylogram[plot])"),
         click.Option(
@@ -111,7 +150,9 @@ def _outputs() -> list[click.Option]:
 
 def _report_outputs() -> list[click.Option]:
     return [
-        click.Option(["-o", "--output"], required=True, metavar="REPORT", help="the directory to write"),
+        click.Option(
+            ["-o", "--output"], required=True, metavar="REPORT", help="the directory to write", callback=not_empty
+        ),
         click.Option(["--quiet"], is_flag=True, help="print nothing but errors"),
     ]
 
@@ -125,13 +166,14 @@ def option(name: str, field: FieldInfo) -> click.Option:
         [f"--{name.rstrip('_').replace('_', '-')}", name],  # class_ is --class
         help=field.description + _default(field) if field.description else None,
         metavar=_metavar(field),
+        required=field.is_required(),
         nargs=2 if pair else 1,
         multiple=pair,
     )
 
 
 def _default(field: FieldInfo) -> str:
-    return f" [{field.default}]" if field.default not in (None, ()) else ""
+    return f" [{field.default}]" if field.default not in (None, ()) and not field.is_required() else ""
 
 
 def _metavar(field: FieldInfo) -> str | None:
@@ -146,6 +188,8 @@ def main(argv: list[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message())
         return 0
+    except click.exceptions.NoSuchOption as error:
+        return _fail(_unknown_option(error))
     except click.ClickException as error:
         return _fail(error.format_message())
     except Error as error:
@@ -164,6 +208,14 @@ def main(argv: list[str] | None = None) -> int:
         print("interrupted: nothing was made yet", file=sys.stderr)
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _unknown_option(error: click.exceptions.NoSuchOption) -> str:
+    options = (
+        [] if error.ctx is None else [name for part in error.ctx.command.get_params(error.ctx) for name in part.opts]
+    )
+    hint = "" if error.option_name.startswith("--") else "; a file whose name begins with - is given as ./-NAME"
+    return f"{one_of('option', error.option_name, options)}{hint}"
 
 
 def _fail(message: str) -> int:

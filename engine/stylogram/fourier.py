@@ -49,7 +49,8 @@ class FourierPicture:
         halves = self.parameters[..., 0] + 1j * self.parameters[..., 1]
         plain = np.fft.irfft2(halves * self._scale, s=self.shape[2:]) / LOUDNESS
         coloured = np.einsum("rc,nchw->nrhw", COLOURS, plain)
-        self._rendered[:] = 1 / (1 + np.exp(-coloured))
+        with np.errstate(over="ignore"):  # e^∞ is ∞, and its pixel 0
+            self._rendered[:] = 1 / (1 + np.exp(-coloured))
         picture[:] = self._rendered
 
     def pull(self, gradient: Array) -> Array:

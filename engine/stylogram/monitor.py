@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -44,7 +45,7 @@ class Monitor:
 
     def _check(self) -> None:
         named = [path for path in (self._output, self._trace, self._plot) if path]
-        if len({path.resolve() for path in named}) < len(named):
+        if len({os.path.realpath(path) for path in named}) < len(named):
             raise Error(f"the output, --trace and --plot must be different files, got {', '.join(map(str, named))}")
         check_output(self._output, pictures.WRITERS)
         if self._trace:

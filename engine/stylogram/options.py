@@ -4,6 +4,7 @@ A task's options are one model; the command line and the Python function are bot
 differ. A field's title is what the command line's help shows as its value.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
@@ -114,6 +115,18 @@ class RunOptions(NetworkOptions):
         return {name: value for name, value in given.items() if value is not None}
 
 
+def check_path(name: str, value: Any) -> None:
+    """Raises Error for what is neither text nor a path."""
+    if not isinstance(value, str | os.PathLike):
+        raise Error(f"{name}: should be a path, got {named(value)}")
+
+
+def check_callback(callback: Any, of: str = "Progress") -> None:
+    """Raises Error for what cannot be called."""
+    if callback is not None and not callable(callback):
+        raise Error(f"callback: a function of one {of} is accepted, got {named(callback)}")
+
+
 def checked(model: type[Model], given: dict[str, Any]) -> Model:
     """`model(**given)`; the first thing wrong becomes an Error of one line with the name, what was got and accepted."""
     for name in given:
@@ -140,16 +153,22 @@ def _explained(error: ValidationError, model: type[BaseModel]) -> Error:
     got = first["input"]
     if isinstance(cause, Error):
         return cause if not first["loc"] or str(cause).startswith(f"unknown {name} ") else Error(f"{name}: {cause}")
+    if first["type"] == "missing" and len(first["loc"]) == 1:
+        return Error(f"{name}: it is needed, got none")
     if first["type"] == "literal_error" and len(first["loc"]) == 1:
         return one_of(name, str(got), choices(model.model_fields[str(first["loc"][0])]))
     # What is none of several types is an error of each, of another kind and the type's name behind the place.
     same = [first, *(other for other in others if _alternative(other, first))]
     place = first["loc"][1 : None if len(same) == 1 else -1]
-    shown = f"an array of shape {got.shape}" if isinstance(got, np.ndarray) else repr(got)
     where = ", ".join(f"number {part + 1}" if isinstance(part, int) else str(part) for part in place)
     reasons = list(dict.fromkeys(map(_reason, same)))
     reason = " or ".join([reasons[0], *(other.removeprefix("should be ") for other in reasons[1:])])
-    return Error(f"{name}{f' ({where})' if where else ''}: {reason}, got {shown}")
+    return Error(f"{name}{f' ({where})' if where else ''}: {reason}, got {named(got)}")
+
+
+def named(value: Any) -> str:
+    """What was got, in one line: text and numbers as they are, an array by its shape."""
+    return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else " ".join(repr(value).split())[:300]
 
 
 def _alternative(other: Any, first: Any) -> bool:

@@ -210,7 +210,7 @@ def contents(source: str | os.PathLike[str]) -> bytes:
                 raise Error(f"{source} is a device, not a file; {accepted}")
             return file.read()
     except FileNotFoundError:
-        raise Error(f"there is no file {source}; {accepted}") from None
+        raise Error(f"there is no file {os.fspath(source) or repr('')}; {accepted}") from None
     except IsADirectoryError:
         raise Error(f"{source} is a directory; {accepted}") from None
     except OSError as problem:
@@ -387,9 +387,14 @@ def _encoded(suffix: str, planes: Array, writer: Writer, path: str | os.PathLike
 def _resampled(array: Floats, size: tuple[int, int], method: int) -> Floats:
     if array.shape[:2] == size:
         return array
-    if array.ndim == 2:
-        return np.asarray(cv2.resize(array, size[::-1], interpolation=method), np.float32)
     # OpenCV resamples up to four channels at once and drops an axis of length one.
-    blocks: Sequence[Floats] = [array[..., at : at + 4] for at in range(0, array.shape[2], 4)]
-    done = [cv2.resize(np.ascontiguousarray(block), size[::-1], interpolation=method) for block in blocks]
-    return np.dstack(done).astype(np.float32, copy=False)
+    blocks: Sequence[Floats] = (
+        [array[..., at : at + 4] for at in range(0, array.shape[2], 4)] if array.ndim > 2 else [array]
+    )
+    try:
+        done = [cv2.resize(np.ascontiguousarray(block), size[::-1], interpolation=method) for block in blocks]
+    except cv2.error as problem:
+        if problem.code == cv2.Error.StsNoMem:
+            raise MemoryError(f"{size[1]}x{size[0]} pixels take more memory than there is") from None
+        raise
+    return np.asarray(done[0] if array.ndim == 2 else np.dstack(done), np.float32)

@@ -1,4 +1,4 @@
-"""The plot of a trace: every term and the sum, on a logarithmic scale, over the iterations of all scales."""
+"""The plot of a trace: every term and the sum over the iterations of all scales, logarithmic if losses are above 0."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ def plot_trace(trace: list[dict[str, Any]], path: Path) -> None:
     for step in steps[1:]:
         if trace[step]["scale"] != trace[step - 1]["scale"]:
             axes.axvline(step, color="grey", linestyle=":")
-    axes.set(yscale="log", xlabel="iteration", ylabel="weighted loss")
+    scale = "log" if all(row["loss"] > 0 for row in trace) else "linear"  # what is maximised counts below 0
+    axes.set(yscale=scale, xlabel="iteration", ylabel="weighted loss")
     axes.legend(fontsize="small", ncols=2)
     with atomic(path) as file:
         figure.savefig(file, format=path.suffix.lstrip("."), dpi=120)

@@ -74,10 +74,24 @@ def chosen(options: "Options", recipe: Recipe, network: Network, longer: int = 0
     """The recipe with the weights that suit `network` where none are given, and the layers; `longer`: see Taps."""
     if options.preset == "default":
         recipe = recipe.suited(network.loss_weights, network.precondition, dict(options))
+    _check_preset(options, recipe, network)
     taps = Taps.choose(network, recipe, options.content_layers, options.style_layers, longer)
     if not recipe.content_weight and not recipe.style_weight:
         raise Error("content-weight and style-weight are both 0: there is nothing to optimise; one must be above 0")
     return recipe, taps
+
+
+def _check_preset(options: "Options", recipe: Recipe, network: Network) -> None:
+    """A preset's layers are those of the network that it was made for: another may lack them."""
+    for kind, weight in (("content_layers", recipe.content_weight), ("style_layers", recipe.style_weight)):
+        layers = () if getattr(options, kind) or not weight else getattr(recipe, kind) or ()
+        try:
+            for name in layers:
+                network.layers.tensor(name)
+        except Error as problem:
+            hint = f"of a VGG (--{kind.replace('_', '-')} A,B: others)"
+            takes = f"preset: {options.preset} takes {', '.join(layers)} {hint}"
+            raise Error(f"{takes}; {network.name}: {problem}") from problem
 
 
 class Subject:

@@ -1,7 +1,7 @@
 """Units: what of a network is maximised or explained: channels, neurons, directions and classes, by number or name."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,32 +22,29 @@ _AVERAGED = ("GlobalAveragePool", "AveragePool", "ReduceMean")
 _PASSED = ("Softmax", "LogSoftmax")  # what makes probabilities of the classes' scores
 
 
-def _parser(what: str) -> Callable[[Any], Any]:
+def _parse_units(value: Any) -> Any:
     """`1,2,5-9` -> (1, 2, 5, 6, 7, 8, 9). An int or a sequence of ints is taken as well, and None as it is."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return (int(value),)
+    if not isinstance(value, str):
+        return value
+    units: list[int] = []
+    for part in value.split(","):
+        first, dash, last = part.partition("-")
+        low = _number(first, value)
+        high = _number(last, value) if dash else low
+        if high < low or len(units) + high - low >= MOST:
+            raise Error(f"a range goes up, and {MOST} are accepted in all; got {part.strip()!r}")
+        units += range(low, high + 1)
+    if len(set(units)) < len(units):
+        raise Error(f"one is named twice in {value!r}")
+    return tuple(units)
 
-    def number(text: str, whole: str) -> int:
-        if not text.strip().isdecimal():
-            raise Error(f"{what}: numbers joined by commas, and ranges as 5-9, are accepted, got {whole!r}")
-        return int(text)
 
-    def parse(value: Any) -> Any:
-        if isinstance(value, int | np.integer) and not isinstance(value, bool):
-            return (int(value),)
-        if not isinstance(value, str):
-            return value
-        units: list[int] = []
-        for part in value.split(","):
-            first, dash, last = part.partition("-")
-            low = number(first, value)
-            high = number(last, value) if dash else low
-            if high < low or len(units) + high - low >= MOST:
-                raise Error(f"{what}: a range goes up, and {MOST} are accepted in all; got {part.strip()!r}")
-            units += range(low, high + 1)
-        if len(set(units)) < len(units):
-            raise Error(f"{what}: one is named twice in {value!r}")
-        return tuple(units)
-
-    return parse
+def _number(text: str, whole: str) -> int:
+    if not text.strip().isdecimal():
+        raise Error(f"numbers joined by commas, and ranges as 5-9, are accepted, got {whole!r}")
+    return int(text)
 
 
 def parse_classes(value: Any) -> Any:
@@ -62,8 +59,7 @@ def parse_classes(value: Any) -> Any:
     return (value,)
 
 
-Units = Annotated[tuple[int, ...], BeforeValidator(_parser("unit"))]
-Channels = Annotated[tuple[int, ...], BeforeValidator(_parser("channel"))]
+Units = Annotated[tuple[int, ...], BeforeValidator(_parse_units)]
 Classes = Annotated[tuple[int | str, ...], BeforeValidator(parse_classes)]
 
 

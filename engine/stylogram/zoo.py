@@ -102,7 +102,7 @@ def resolve(
             raise Error(f"the weights of {spec} are not here: {hint}; or give a file")
         found = load_any(path, preprocess or entry.preprocess, pooling, entry.architecture)
         return replace(found, name=spec, provenance={**found.provenance, "source": entry.source})
-    if Path(spec).exists():
+    if spec and Path(spec).exists():
         return load_any(spec, preprocess, pooling)
     if Path(spec).suffix or Path(spec).name != spec:
         raise Error(f"no such network file: {spec}; accepted: a file, or one of {', '.join(names())}")

@@ -47,7 +47,7 @@ HOMOGENEOUS = frozenset((
 def check(precision: str) -> str:
     """`precision`, or an Error with those there are."""
     if precision not in PRECISIONS:
-        raise one_of("precision", precision, PRECISIONS)
+        raise one_of("precision", str(precision), PRECISIONS)
     return precision
 
 

@@ -90,6 +90,12 @@ BAD = [
         "row 2 (line 3): output: 'a__b.png' (made from content and style) is also",
     ),
     ("jobs.csv", HEAD + "out/c.png,b,d.png,\na,b,c.png,\n", "row 2 (line 3): output: 'c.png' is a picture that row 1"),
+    (
+        "jobs.csv",
+        "content,style,output,init\na,b,c.png,out/c.png\n",
+        "row 1 (line 2): output: 'c.png' is a picture that",
+    ),
+    ("jobs.csv", "content,style,output,mask\na,b,c.png,m;out/c.png\n", "output: 'c.png' is a picture that row 1"),
     ("jobs.csv", "content,style,style-blend\na,b;c,1\n", "style-blend: 2 numbers are accepted"),
     ("jobs.csv", "content,style,mask\na,b,m.png\n", "mask: pairs CONTENT_MASK;STYLE_MASK are accepted, got 1 names"),
     ("jobs.txt", "a b\n", "has suffix '.txt'; accepted: .csv, .jsonl"),

@@ -8,9 +8,11 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import stylogram
 from engine.command import FAST, prepared, refused, stylize
 from stylogram import pictures
 from stylogram.cli import main
+from stylogram.errors import Error
 from stylogram_export.network import save
 
 from engine import nets
@@ -84,6 +86,36 @@ def test_help_lists_the_commands_and_every_option(here, capsys):
         assert f"--{option}" in text, option
 
 
+def test_an_option_without_which_nothing_can_be_made(here, capsys):
+    for command, option in ((["deconvnet", "."], "--layer"), (["compare", "net.onnx"], "--pictures")):
+        assert main([*command, "--help"]) == 0
+        said = capsys.readouterr().out
+        assert "[required]" in said.partition(option)[2]
+        assert "Undefined" not in said
+        assert main([*command, "-o", "report"]) == 2
+        assert refused(capsys, option)
+        with pytest.raises(Error, match=f"^{option[2:]}: it is needed, got none$"):
+            getattr(stylogram, command[0])(command[1], output="report")
+
+
+def test_a_layer_of_a_preset_that_a_network_lacks_is_said_to_be_the_preset_s(here, capsys):
+    assert stylize("--preset", "keras", network="seednet") == 2
+    assert refused(capsys, "preset: keras takes block5_conv2 of a VGG (--content-layers A,B: others); seednet: unknown")
+    assert stylize("--preset", "keras", "--content-layers", "conv9_9", network="seednet") == 2
+    assert capsys.readouterr().err.startswith("error: unknown layer 'conv9_9'")
+    assert stylize("--preset", "keras", "--content-layers", "conv4_2", network="seednet") == 0
+
+
+def test_an_unknown_command_of_a_command(here, capsys):
+    assert main(["network", "lsit"]) == 2
+    assert refused(capsys, "unknown command 'lsit'; accepted: list, ")
+
+
+def test_a_bad_list_of_units_names_its_option_once(here, capsys):
+    assert main(["dream", "content.png", "-o", "out.png", "--network", "net.onnx", "--channel", "x"]) == 2
+    assert capsys.readouterr().err.startswith("error: channel: numbers joined by commas")
+
+
 BAD_OPTIONS = {
     "network": ("--network", "vgg91", "vgg19"),
     "network file": ("--network", "missing.onnx", "missing.onnx"),
@@ -109,7 +141,8 @@ BAD_OPTIONS = {
     "a layer named twice": ("--style-layers", "conv1_1,conv1_1=2", "style-layers: layer 'conv1_1' is named twice"),
     "plot over the picture": ("--plot", "out.png", "must be different files"),
     "one layer twice": ("--style-layers", "conv1_1,relu1_1", "are the same layer"),
-    "unknown option": ("--sise", "4", "--size"),
+    "unknown option": ("--sise", "4", "unknown option '--sise'; accepted: --size, "),
+    "a file that looks like an option": ("-photo.png", "4", "a file whose name begins with - is given as ./-NAME"),
 }
 
 

@@ -188,6 +188,14 @@ def test_bad_networks(here, capsys):
     assert refused(capsys, "flatten")
 
 
+def test_weights_that_are_nan(here, capsys):
+    conv, relu, weight = _conv()
+    spoilt = numpy_helper.from_array(np.full_like(numpy_helper.to_array(weight), np.nan), "w")
+    onnx.save(_model([conv, relu], ("x",), [spoilt]), "nan.onnx")
+    assert stylize(network="nan.onnx") == 2
+    assert refused(capsys, "conv1_1", "the network's weights are NaN, or too large")
+
+
 def test_a_loss_that_becomes_nan_keeps_the_last_good_picture(here, capsys, monkeypatch):
     """The third evaluation gives NaN; gradient descent cannot take it back."""
     from stylogram.objective import Objective
@@ -250,6 +258,79 @@ def test_an_output_over_an_input_is_refused(here, capsys):
     assert stylize(out="content.png") == 2
     assert refused(capsys, "content.png is one of the inputs")
     assert (here / "content.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("out", "options"),
+    [
+        ("out.png", ["--plot", "content.png"]),
+        ("out.png", ["--plot", "style.png"]),
+        ("mask.png", ["--mask", "mask.png", "style.png"]),
+        ("mask.png", ["--mask", "content.png", "./mask.png"]),
+        ("start.png", ["--init", "start.png"]),
+    ],
+)
+def test_no_output_takes_the_place_of_an_input(here, capsys, out, options):
+    for name in ("mask.png", "start.png"):
+        pictures.write(here / name, nets.blocks(36, 48, 3))
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    assert stylize(*options, out=out) == 2
+    assert refused(capsys, "is one of the inputs")
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+
+
+def test_nor_does_a_picture_in_between(here, capsys):
+    os.rename(here / "content.png", here / "out-00002.png")
+    assert stylize("--save-every", "2", content="out-00002.png") == 2
+    assert refused(capsys, "out-00002.png is one of the inputs", "out.png")
+    assert stylize(content="out-00002.png") == 0
+    os.rename(here / "style.png", here / "out-s1-00002.png")
+    assert stylize("--save-every", "2", style=["out-s1-00002.png"], content="out.png", out="other.png") == 0
+
+
+def test_nor_does_a_frame_or_a_dream_on_its_guide(here, capsys):
+    os.rename(here / "content.png", here / "out-frame0001.png")
+    command = ["dream", "out-frame0001.png", "--network", "net.onnx", "--size", "32", "--octaves", "1", "--quiet"]
+    assert main([*command, "-o", "out.png", "--zoom-frames", "2"]) == 2
+    assert refused(capsys, "out-frame0001.png is one of the inputs")
+    assert main([*command, "-o", "style.png", "--guide", "style.png"]) == 2
+    assert refused(capsys, "style.png is one of the inputs")
+
+
+def test_a_size_that_no_memory_is_enough_for(here, capsys, monkeypatch):
+    def full(*_, **__):
+        problem = cv2.error("Failed to allocate 41231843328 bytes")
+        problem.code = cv2.Error.StsNoMem
+        raise problem
+
+    monkeypatch.setattr(cv2, "resize", full)
+    assert stylize() == 2
+    assert refused(capsys, "out of memory", "--size")
+    assert not (here / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["stylize content.png style.png", "deconvnet . --layer conv1_1", "batch --content . --style .", "demo",
+     "network export net.onnx", "bench"],
+)  # fmt: skip
+def test_an_empty_name_is_not_the_present_directory(here, capsys, command):
+    before = sorted(os.listdir(here))
+    assert main([*command.split(), "-o", ""]) == 2
+    assert refused(capsys, "output: a name is accepted, got an empty one")
+    assert main(["stylize", "", "style.png", "-o", "out.png"]) == 2
+    assert refused(capsys, "there is no file ''")
+    assert stylize(network="") == 2
+    assert refused(capsys, "unknown network ''; accepted: seednet")
+    assert sorted(os.listdir(here)) == before
+
+
+def test_links_in_a_circle(here, capsys):
+    os.symlink("circle.png", here / "circle.png")
+    assert stylize(content="circle.png") == 2
+    assert refused(capsys, "circle.png", "symbolic links")
+    assert stylize(out="circle.png") == 2
+    assert refused(capsys, "circle.png")
 
 
 def test_a_picture_in_between_that_cannot_be_written_does_not_end_the_run(here, capsys):

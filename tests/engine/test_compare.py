@@ -210,6 +210,8 @@ def test_layers_whose_directions_differ_have_no_evolution_and_the_others_do(here
     assert (here / "sheets" / "conv1_1_white.png").is_file()
     with pytest.raises(Error, match="unit: it is for checkpoints of one architecture"):
         compare(several, output=here.parent / "other", pictures="pics", size=24, layer="conv2_1:white", unit=3)
+    with pytest.raises(Error, match=r"unit: it is for several checkpoints .*, got one network$"):
+        compare(several[:1], output=here.parent / "other", pictures="pics", size=24, unit=3)
 
 
 def test_dead_and_nearly_dead_filters(checkpoints, tmp_path):

@@ -146,3 +146,12 @@ def test_bad_input_is_one_line(photograph, network, name):
 def test_a_layer_without_rows_and_columns_is_said_so(photograph):
     with pytest.raises(Error, match="logits has no rows and columns"):
         run(photograph, classifier(), layer="logits")
+
+
+def test_a_plot_of_losses_below_0(network, photograph, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures.write("photo.png", photograph)
+    save(network, tmp_path / "net.onnx")
+    command = ["dream", "photo.png", "--network", "net.onnx", "--size", "40", "--octaves", "1", "--iterations", "2"]
+    assert main([*command, "-o", "out.png", "--plot", "p.png", "--quiet"]) == 0  # warnings are errors in tests
+    assert pictures.read("p.png").rgb.std() > 0

@@ -82,3 +82,11 @@ def test_the_optimiser_descends_in_the_coefficients():
     assert ((x - target) ** 2).sum() < 0.02 * before
     assert x.min() > 0
     assert x.max() < 1
+
+
+def test_coefficients_beyond_measure_are_black_and_white_without_a_warning():
+    made = FourierPicture((1, 3, 16, 16), np.random.default_rng(0))
+    made.parameters *= 1e9
+    picture = np.empty(made.shape, np.float32)
+    made.render(picture)
+    assert np.isin(picture, (0, 1)).all()

@@ -1,11 +1,17 @@
 """What is accepted, and the one line that is said of what is not."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+import stylogram
 from stylogram.errors import Error
 from stylogram.options import checked
 from stylogram.recipes import PRESETS
 from stylogram.tasks.stylize import Options
+
+FOLDER = Path(__file__).parents[2] / "docs"  # of pictures
 
 
 @pytest.mark.parametrize(
@@ -36,6 +42,14 @@ from stylogram.tasks.stylize import Options
         ({"style_blend": (-1, -1)}, r"^style-blend \(number 1\): should be greater than or equal to 0, got -1$"),
         ({"init": 5}, r"^init: should be a valid string or a path or an instance of ndarray, got 5$"),
         ({"mask": ((1, 2),)}, r"^mask \(number 1, number 1\): should be a valid string or a path or .*, got 1$"),
+        (
+            {"mask": ("a.png", "b.png")},
+            r"^mask: a list of pairs \(CONTENT_MASK, STYLE_MASK\) is accepted, got 'a.png' for a",
+        ),
+        ({"mask": [np.ones((20, 20))]}, r"^mask: a list of pairs .*, got an array of shape \(20, 20\) for a pair$"),
+        ({"mask": "a.png"}, r"^mask: a list of pairs .*, got 'a.png' for a pair$"),
+        ({"precision": None}, r"^unknown precision 'None'; accepted: fp32, "),
+        ({"size": [np.ones((20, 20))]}, r"^size: should be a valid integer, got "),
         ({"device": "gpu"}, r"unknown device 'gpu'; accepted: .*cuda"),
         ({"style_layers": "conv1_1=x"}, r"^style-layers: the weight of layer 'conv1_1' must be a number, got 'x'"),
         ({"style_layers": "conv1_1=-2"}, r"^style-layers \(conv1_1\): should be greater than or equal to 0"),
@@ -51,6 +65,28 @@ def test_a_bad_option_is_one_clear_line(given, message):
     with pytest.raises(Error, match=message) as caught:
         checked(Options, given)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda out: stylogram.deconvnet(5, output=out, layer="conv1_1"), "^pictures: should be a path, got 5$"),
+        (lambda _: stylogram.deconvnet(".", output=None, layer="conv1_1"), "^output: should be a path, got None$"),
+        (lambda out: stylogram.deconvnet(".", output=out, callback=5), "^callback: a function of one Step is accepted"),
+        (lambda out: stylogram.compare(5, output=out, pictures="."), "^networks: names, files or Networks are"),
+        (lambda out: stylogram.compare([5], output=out, pictures=FOLDER), "^network: should be a valid string or a"),
+        (lambda _: stylogram.batch([{}], output=5), "^output: should be a path, got 5$"),
+        (lambda out: stylogram.batch(content=5, style=".", output=out), "^content: should be a path, got 5$"),
+        (lambda out: stylogram.batch([{}], output=out, ray=5), "^ray: auto, or HOST:PORT of a cluster's head"),
+        (lambda out: stylogram.batch([{"content": np.ones((9, 9)), "style": "b"}], output=out),
+         r"content: a picture's path is accepted, got an array of shape \(9, 9\)$"),
+    ],
+)  # fmt: skip
+def test_what_has_the_wrong_type_is_one_line_and_nothing_is_made(tmp_path, call, message):
+    with pytest.raises(Error, match=message) as caught:
+        call(tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_layers_and_numbers_are_read_as_text_or_as_values():
@@ -98,3 +134,12 @@ def test_another_optimizer_takes_its_own_learning_rate():
 
 def test_an_array_as_initial_picture_is_an_option_too():
     assert checked(Options, {"init": np.zeros((20, 20, 3), np.uint8)}).recipe().init == "content"
+
+
+def test_every_function_that_the_page_names_is_there_for_dir_and_import():
+    page = (FOLDER / "python.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"^::: stylogram\.(?:tasks|batching|result|driver)\S*\.(\w+)$", page, re.MULTILINE))
+    assert {"dream", "compare", "batch", "Result", "Diverged"} <= named
+    found: dict[str, object] = {}
+    exec("from stylogram import *", found)
+    assert named <= found.keys() & {*dir(stylogram)}

@@ -322,3 +322,15 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         assert line.count("\n") == 1
         assert part in line
     assert not (tmp_path / "no.png").exists()
+
+
+def test_what_a_refused_size_advises_is_accepted(network):
+    options = {"network": network, "size": "32x32", "iterations": 1}
+    with pytest.raises(
+        Error, match=r"^scales: a source of 96x72 pixels is too small for 5 scales; accepted: at most 3, or"
+    ):
+        stylogram.texture(nets.blocks(72, 96, 1), scales=5, **options)
+    stylogram.texture(nets.blocks(72, 96, 1), scales=3, **options)
+    with pytest.raises(Error, match=r"^source-size: a picture of 600x16 .*a size of at least 582$"):
+        stylogram.texture(nets.blocks(16, 600, 1), **options)
+    stylogram.texture(nets.blocks(16, 600, 1), source_size=582, **options)

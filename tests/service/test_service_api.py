@@ -168,6 +168,13 @@ def test_the_other_tasks(client, task, fields, options):
     assert (job["before"] is not None) == bool(fields)
 
 
+def test_an_option_is_called_as_on_the_command_line(client):
+    options = {"class": 3, "size": 32, "iterations": 1, "tv-weight": 1}
+    made = client.post("/v1/jobs", json={"task": "maximize", "options": options})
+    assert made.status_code == 202, made.text
+    assert ended(client, made.json())["state"] == "done"
+
+
 def test_masks_a_start_and_another_format(client):
     white = png(36, 48, 1, cell=100)
     files = [("content", ("a", CONTENT)), ("style", ("b", STYLE)), ("init", ("c", png(seed=9))),
@@ -209,6 +216,7 @@ PIXELS = "accepted: sides of at least 16"
         (422, "unknown task 'deconvnet'", {"task": "deconvnet"}),
         (422, "unknown format 'gif'; accepted: tiff, png, jpg, webp", {"format": "gif"}),
         (422, "unknown option 'mask'", {"mask": "a b"}),
+        (422, "seed: one value is accepted, got several", {"seed": ["1", "1"]}),
         (415, f"content has 4x4 pixels; {PIXELS}", {"content": noise(4, 4)}),
         (415, "content is empty (0 bytes)", {"content": b""}),
         (415, "content is not a picture (it starts with bytes 50 4b 03 04", {"content": b"PK\3\4" + b"\0" * 90}),

@@ -331,6 +331,11 @@ def test_a_data_url_of_a_bomb_is_looked_at_too(strict):
         (["--state", "/dev/null/x"], "state: /dev/null/x cannot be written"),
         (["--api-key", ""], "api-key: a key of at least one character"),
         (["--port", "99999"], "Invalid value for '--port'"),
+        (["--grace", "nan"], "Invalid value for '--grace': nan is not a finite number."),
+        (["--max-seconds", "nan"], "Invalid value for '--max-seconds'"),
+        (["--memory-gb", "inf"], "Invalid value for '--memory-gb'"),
+        (["--url-host", "http://example.org"], "url-host: the name of a host is accepted, without http:// and path"),
+        (["--allow-host", ""], "allow-host: the name of a host is accepted"),
         (["--device", "gpu"], "unknown device 'gpu'; accepted: "),
     ],
 )

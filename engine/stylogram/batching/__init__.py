@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import memory, remote
 from ..errors import Error
-from ..options import checked
+from ..options import check_callback, check_path, checked
 from ..tasks.stylize import Options
 from . import rows
 from .cluster import Cluster
@@ -71,8 +71,13 @@ def batch(
     done in that directory before is not done again. Raises Error for a row or option that is wrong, before anything is
     made, and when the disk is full; KeyboardInterrupt on Ctrl-C, when what was finished is written.
     """
-    if callback is not None and not callable(callback):
-        raise Error(f"callback: a function of one Progress is accepted, got {callback!r}")
+    check_callback(callback)
+    check_path("output", output)
+    for name, value in (("content", content), ("style", style)):
+        if value is not None:
+            check_path(name, value)
+    if ray is not None and not isinstance(ray, str):
+        raise Error(f"ray: auto, or HOST:PORT of a cluster's head, is accepted, got {ray!r}")
     together, workers = _together(batch), _workers(workers, ray)
     free = memory.available()
     shared = Shared(memory.SHARE * free, here=ray is None)

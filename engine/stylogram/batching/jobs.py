@@ -20,7 +20,7 @@ from stylogram_export.network import Network
 from .. import pictures, remote, zoo
 from ..errors import Error, one_of
 from ..folder import Folder
-from ..options import checked
+from ..options import checked, named
 from ..subject import STARTS
 from ..tasks.stylize import Options
 from .rows import Row
@@ -43,6 +43,15 @@ class Job:
     output: str
     options: Options
     digest: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every picture that it reads: content, styles, the initial one and masks."""
+        own = (self.options.init, *(mask for pair in self.options.mask for mask in pair))
+        paths = [
+            path for path in own if isinstance(path, os.PathLike) or (isinstance(path, str) and path not in STARTS)
+        ]
+        return (self.content, *self.styles, *map(anchored, paths))
 
 
 class Reader:
@@ -88,11 +97,12 @@ class Reader:
             named = "" if given is not None else " (made from content and style)"
             raise Error(f"output: {output!r}{named} is also that of {before}; accepted: a name of its own for each row")
         paths = tuple(remote.joined(self._base, path) for path in (content, *styles))
-        for path in paths:
-            self._sources.setdefault(path, row.place)
         told = "\0".join((content, *styles, output, digest)).encode("utf-8", "surrogatepass")
         whole = hashlib.sha256(told).hexdigest()[:32]
-        return Job(row.place, paths[0], paths[1:], output, options, whole)
+        job = Job(row.place, paths[0], paths[1:], output, options, whole)
+        for path in job.inputs:
+            self._sources.setdefault(path, row.place)
+        return job
 
     def _chosen(self, values: dict[str, Any]) -> tuple[Options, str]:
         """The options of a row and their digest; those of equal rows are made once."""
@@ -177,7 +187,7 @@ def _path(field: str, value: Any) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise Error(f"{field}: a picture's path is accepted, got {value!r}")
+        raise Error(f"{field}: a picture's path is accepted, got {named(value)}")
     return value
 
 

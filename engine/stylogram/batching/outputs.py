@@ -99,7 +99,7 @@ class Directory:
 
     def read_by(self, job: Job) -> bool:
         output = self._path / job.output
-        return any(_same(output, path) for path in (job.content, *job.styles))
+        return any(_same(output, path) for path in job.inputs)
 
     def earlier(self) -> bytes:
         return b""  # the ledger is in the directory already
@@ -150,7 +150,7 @@ class Bucket:
         """Nothing is written under another name."""
 
     def read_by(self, job: Job) -> bool:
-        return f"{self._url}/{job.output}" in (job.content, *job.styles)
+        return f"{self._url}/{job.output}" in job.inputs
 
     def earlier(self) -> bytes:
         return remote.read(str(self.results)) if NAME in self._there else b""

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from .. import batching
-from ..cli import option
+from ..cli import not_empty, option
 from ..monitor import InterruptedRun
 from ..tasks.stylize import Options
 
@@ -78,7 +78,11 @@ command = click.Command(
     params=[
         click.Argument(["jobs"], required=False),
         click.Option(
-            ["-o", "--output"], required=True, metavar="DIR|URL", help="where the pictures and results.jsonl go"
+            ["-o", "--output"],
+            callback=not_empty,
+            required=True,
+            metavar="DIR|URL",
+            help="where the pictures and results.jsonl go",
         ),
         click.Option(["--content"], metavar="DIR", help="without JOBS: every picture below it ..."),
         click.Option(["--style"], metavar="DIR", help="... in the style of every picture below this"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from ..cli import not_empty
 from ..errors import Error, one_of
 from ..files import atomic, check_output
 
@@ -16,7 +17,12 @@ from ..files import atomic, check_output
 @click.option("--rounds", type=click.IntRange(1), default=12, metavar="N", help="measurements of each, by turns [12]")
 @click.option("--threads", type=click.IntRange(0), default=0, metavar="N", help="processors to use; 0: all [0]")
 @click.option(
-    "-o", "--output", default="bench_results", metavar="DIR", help="a record of each part goes there [bench_results]"
+    "-o",
+    "--output",
+    callback=not_empty,
+    default="bench_results",
+    metavar="DIR",
+    help="a record of each part goes there [bench_results]",
 )
 @click.option("--report", metavar="FILE.md", help="measure nothing: write the page of the records in the directory")
 def command(parts: str, sizes: str, rounds: int, threads: int, output: str, report: str | None) -> None:

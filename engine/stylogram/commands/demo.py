@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import pictures
+from ..cli import not_empty
 from ..driver import Callback
 from ..errors import Error
 from ..files import atomic
@@ -23,7 +24,9 @@ RECORD = ".stylogram-demo"  # the SHA-256 of the pictures that the demo wrote, a
 
 
 @click.command(name="demo")
-@click.option("-o", "--output", default="demo", metavar="DIR", help="where the pictures are written [demo]")
+@click.option(
+    "-o", "--output", callback=not_empty, default="demo", metavar="DIR", help="where the pictures are written [demo]"
+)
 @click.option("--size", type=click.IntRange(64), default=384, metavar="PIXELS", help="long side of the picture [384]")
 @click.option("--iterations", type=click.IntRange(1), default=150, metavar="N", help="iterations [150]")
 @click.option("--quiet", is_flag=True, help="print nothing but errors")

@@ -11,6 +11,7 @@ from stylogram_export import network as networks
 from stylogram_export.pairing import CONVOLUTIONS
 
 from .. import zoo
+from ..cli import NamingGroup, not_empty
 from ..embedding import plan
 from ..errors import Error, one_of
 from ..taps import LARGE
@@ -33,7 +34,7 @@ def _resolve(network: str, preprocess: str | None, pooling: str | None) -> netwo
     return zoo.resolve(network, preprocess, pooling)
 
 
-@click.group(name="network")
+@click.group(name="network", cls=NamingGroup)
 def command() -> None:
     """List, show, fetch and export feature networks."""
 
@@ -96,7 +97,14 @@ def fetch(name: str, url: str | None) -> None:
 
 @command.command()
 @_with_network
-@click.option("-o", "--output", required=True, metavar="DIR", help="forward.onnx and backward.onnx are written there")
+@click.option(
+    "-o",
+    "--output",
+    callback=not_empty,
+    required=True,
+    metavar="DIR",
+    help="forward.onnx and backward.onnx are written there",
+)
 @click.option("--content-layers", metavar="A=2,B=1", help="layers of the content loss; the network's own if not given")
 @click.option("--style-layers", metavar="A=2,B=1", help="layers of the style loss; the network's own if not given")
 @click.option("--layers", metavar="A,B", help="only these layers, for programs with losses of their own")

@@ -1,6 +1,7 @@
 """stylogram serve: pictures over HTTP, and a page that shows them as they form."""
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,10 @@ def _call(**given: Any) -> None:
         raise Error(f"serve needs {missing.name}: pip install 'stylogram[serve]'") from None
     del uvicorn
     check_device(given["device"])
+    for name in ("allow", "url"):
+        for host in given[f"{name}_hosts"]:
+            if not host.strip() or "/" in host:
+                raise Error(f"{name}-host: the name of a host is accepted, without http:// and path, got {host!r}")
     empty = given["api_key"] is not None and not given["api_key"].strip()
     if empty or (given["api_key"] is None and "STYLOGRAM_API_KEY" in os.environ):  # click takes "" for not given
         raise Error("api-key: a key of at least one character is accepted, got an empty one; unset STYLOGRAM_API_KEY")
@@ -41,13 +46,23 @@ def _call(**given: Any) -> None:
     ))  # fmt: skip
 
 
+class _Finite(click.FloatRange):
+    """A number in a range; comparisons let NaN pass."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 def _option(name: str, kind: Any, default: Any, text: str, **more: Any) -> click.Option:
     shown = "" if default is None else f" [{default}]"
     return click.Option([f"--{name}"], type=kind, default=default, help=text + shown, **more)
 
 
 _COUNT = click.IntRange(min=1)
-_SECONDS = click.FloatRange(min=0)
+_SECONDS = _Finite(min=0)
 command = click.Command(
     "serve",
     params=[
@@ -74,7 +89,7 @@ command = click.Command(
         _option("max-iterations", _COUNT, 4000, "of one job, over all scales and pictures"),
         _option("max-seconds", _SECONDS, 3600.0, "of one job; then it ends with the picture that there is"),
         _option("upload-seconds", _SECONDS, 120.0, "until a request's body must be there"),
-        _option("memory-gb", click.FloatRange(min=0.25), None, "GiB for the worker; four fifths of what is free"),
+        _option("memory-gb", _Finite(min=0.25), None, "GiB for the worker; four fifths of what is free"),
         _option("min-free-mb", click.IntRange(min=0), 256, "MiB of disk below which no job is taken"),
         _option("keep", click.IntRange(min=0), 500, "finished jobs that are kept"),
         _option("grace", _SECONDS, 5.0, "seconds for running jobs to finish when the server is stopped"),

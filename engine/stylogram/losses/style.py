@@ -116,7 +116,8 @@ class Term:
         with np.errstate(over="ignore", invalid="ignore"):
             squares = [float((matrix**2).sum()) for matrix in grams]
         if not np.isfinite(squares).all():
-            raise Error(f"style layer {layer}: the style's features overflow; the network's weights are too large")
+            why = "the network's weights are NaN, or too large"
+            raise Error(f"style layer {layer}: the style's features are no finite numbers; {why}")
         norm = NORMALIZATIONS[normalization]
         scales = [
             weight * share * norm(channels, positions, square, pixels)

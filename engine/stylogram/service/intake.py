@@ -1,6 +1,7 @@
 """How a request becomes a job: what is wrong with it is looked for before anything of it is fetched, read or kept."""
 
 import json
+import keyword
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -50,7 +51,12 @@ class Intake:
         return made
 
     def _from_form(self, form: FormData) -> schemas.JobView:
-        words = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+        words: dict[str, str] = {}
+        for name, value in form.multi_items():
+            if isinstance(value, str) and name in words:
+                raise Error(f"{name}: one value is accepted, got several")
+            if isinstance(value, str):
+                words[name] = value
         uploads: dict[str, list[Source]] = {}
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
@@ -95,7 +101,7 @@ class Intake:
             raise Error(f"task, format, options: whole characters of Unicode are accepted: {problem}") from None
         if not isinstance(kind, str) or kind not in catalogue.FORMATS:
             raise one_of("format", str(kind), catalogue.FORMATS)
-        options = {name.replace("-", "_"): value for name, value in options.items() if value not in ("", None)}
+        options = {_option(name): value for name, value in options.items() if value not in ("", None)}
         if len(json.dumps(options)) > OPTIONS_BYTES:
             raise Error(f"options: over {OPTIONS_BYTES:,} characters of JSON; accepted: fewer")
         chosen = catalogue.check_options(str(task), options, self._dispatcher.networks)
@@ -120,6 +126,12 @@ class Intake:
                 left -= len(read)
                 data.setdefault(name, []).append(read)
         return data
+
+
+def _option(name: str) -> str:
+    """By the command line's name, --class too."""
+    field = name.replace("-", "_")
+    return f"{field}_" if keyword.iskeyword(field) else field
 
 
 @asynccontextmanager

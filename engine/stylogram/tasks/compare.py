@@ -24,7 +24,7 @@ from ..filters import FirstLayer
 from ..folder import Folder, batches
 from ..looking import Looking
 from ..maxima import LayerNames, digest, square_size
-from ..options import NetworkOptions, checked
+from ..options import NetworkOptions, check_callback, check_path, checked, named
 from ..report import Report, Step
 from ..report.directory import ReportDirectory, plain, skipped, skipped_note, slug
 from ..report.page import write_page
@@ -68,7 +68,11 @@ def compare(
     `options` are the fields of Options. `callback` is given a Step now and then; it may raise KeyboardInterrupt to
     stop: the same call then goes on where it was. Raises Error for bad input, before anything is written.
     """
+    check_path("output", output)
+    check_callback(callback, "Step")
     chosen = checked(Options, options)
+    if not isinstance(networks, str | Path | Network | list | tuple):
+        raise Error(f"networks: names, files or Networks are accepted, got {named(networks)}")
     several = [networks] if isinstance(networks, str | Path | Network) else list(networks)
     if not several:
         raise Error("networks: at least one is needed, got none")
@@ -91,10 +95,11 @@ class _Comparison:
         chosen = self._preprocessings(len(networks))
         made: list[Seen] = []
         for spec, preprocess in zip(networks, chosen, strict=True):
-            own = NetworkOptions(
-                network=spec, preprocess=preprocess, pooling=self.options.pooling, device=self.options.device,
-                threads=self.options.threads, convolution=self.options.convolution, seed=self.options.seed,
-            )  # fmt: skip
+            own = checked(NetworkOptions, {
+                "network": spec, "preprocess": preprocess, "pooling": self.options.pooling,
+                "device": self.options.device, "threads": self.options.threads,
+                "convolution": self.options.convolution, "seed": self.options.seed,
+            })  # fmt: skip
             look = Looking(own)
             self.notes += [note for note in look.notes if note not in self.notes]
             layers = look.network.layers
@@ -129,6 +134,8 @@ class _Comparison:
             found = [layer for layer in first.layers if len({_shapes(seen, layer) for seen in self.networks}) == 1]
         if found and (apart := [layer for layer in first.layers if layer not in found]):
             self.notes.append(f"no evolution of {', '.join(apart)}: the networks' weights differ in shape there")
+        if not others and self.options.unit:
+            raise Error("unit: it is for several checkpoints of one architecture, got one network")
         if not found and self.options.unit:
             raise Error("unit: it is for checkpoints of one architecture, and these networks differ")
         return found

@@ -35,7 +35,7 @@ from ..maxima import (
     side_by_side,
     square_size,
 )
-from ..options import NetworkOptions, checked
+from ..options import NetworkOptions, check_callback, check_path, checked
 from ..project import Kept, Projector
 from ..report import Report, Step
 from ..report.directory import ReportDirectory, plain, skipped, skipped_note, slug
@@ -74,6 +74,9 @@ def deconvnet(pictures: str | Path, *, output: str | Path, callback: Callback | 
     `options` are the fields of Options. `callback` is given a Step now and then; it may raise KeyboardInterrupt to
     stop: the same call then goes on where it was. Raises Error for bad input, before anything is written.
     """
+    check_path("pictures", pictures)
+    check_path("output", output)
+    check_callback(callback, "Step")
     return _Work(Folder.scan(pictures), output, checked(Options, options), callback or (lambda _step: None)).run()
 
 

@@ -28,7 +28,7 @@ from ..options import LayerWeights, NetworkOptions, Positive, checked
 from ..result import Result
 from ..session import Array, features_of
 from ..transforms import Rolls, Sampling, ViewedPass
-from ..units import Channels, check_units
+from ..units import Units, check_units
 
 Picture = str | Path | NDArray[Any]
 
@@ -42,14 +42,14 @@ class Options(NetworkOptions):
     layer: LayerWeights | None = Field(
         None, title="A=2,B=1", description="layers, and weights; the deepest at the content layer's stride if not given"
     )
-    channel: Channels | None = Field(None, title="K,L-M", description="only these channels of the layer")
+    channel: Units | None = Field(None, title="K,L-M", description="only these channels of the layer")
     guide: str | Path | np.ndarray | None = Field(
         None, title="FILE", description="a picture whose features the dream is drawn to"
     )
     octaves: int = Field(4, ge=1, le=20, title="N", description="how many sizes")
     octave_scale: float = Field(1.4, gt=1, le=4, title="X", description="from one size to the next")
     iterations: int = Field(10, ge=1, title="N", description="steps at each size")
-    step: Positive = Field(1.5, title="X", description="mean change of a pixel in a step, of 255")
+    step: Positive = Field(1.5, le=255, title="X", description="mean change of a pixel in a step, of 255")
     jitter: int = Field(32, ge=0, le=1024, title="PIXELS", description="how far the picture is shifted for a step")
     zoom_frames: int = Field(
         0, ge=0, le=100000, title="N", description="zoom into the dream: N frames OUT-frame0001.png, ..."

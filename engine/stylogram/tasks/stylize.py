@@ -18,7 +18,7 @@ from .. import devices, losses, zoo
 from ..devices import sessions as gpu
 from ..driver import Callback, Outcome, Stage, run
 from ..errors import Error, one_of
-from ..options import LayerWeights, Numbers, RunOptions, Weight, checked
+from ..options import LayerWeights, Numbers, RunOptions, Weight, checked, named
 from ..painting import Painting
 from ..recipes import PRESETS, Recipe
 from ..result import Result
@@ -27,6 +27,7 @@ from ..stages import StagedPass
 from ..subject import STARTS, Picture, Subject
 
 TILES = (16, 65536)  # pixels, the least and the most
+_Mask = str | Path | np.ndarray
 ARGUMENTS = {"content": False, "style": True}  # the name, and whether several are taken
 
 
@@ -44,6 +45,14 @@ def _tile(value: Any) -> Any:
     if isinstance(number, bool) or not isinstance(number, int) or not TILES[0] <= number <= TILES[1]:
         raise Error(f"auto or a number of pixels from {TILES[0]} to {TILES[1]} is accepted, got {value!r}")
     return number
+
+
+def _pairs(value: Any) -> Any:
+    several = value if isinstance(value, list | tuple) else (value,)
+    for pair in several:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise Error(f"a list of pairs (CONTENT_MASK, STYLE_MASK) is accepted, got {named(pair)} for a pair")
+    return tuple(several)
 
 
 def _directory(value: Path | None) -> Path | None:
@@ -108,7 +117,7 @@ class Options(RunOptions):
         title="DIR",
         description="keep L-BFGS's history, and with --tile the content's features, in files below this directory",
     )
-    mask: tuple[tuple[str | Path | np.ndarray, str | Path | np.ndarray], ...] = Field(
+    mask: Annotated[tuple[tuple[_Mask, _Mask], ...], BeforeValidator(_pairs)] = Field(
         (),
         title="CONTENT_MASK STYLE_MASK",
         description="paint the white of the one from the white of the other; repeatable",

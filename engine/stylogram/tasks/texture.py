@@ -162,7 +162,10 @@ class Synthesis(Looking):
         self.source = pictures.read(source)
         height, width = self.source.rgb.shape[:2]
         side = options.source_size or min(max(height, width), LARGEST)
-        whole = pictures.fitted(height, width, side)
+        try:
+            whole = pictures.fitted(height, width, side)
+        except Error as problem:
+            raise Error(f"source-size: {problem}") from None
         self.recipe = options.recipe(whole)
         super().__init__(options.model_copy(update={"pooling": self.recipe.pooling}))
         self.taps = self._taps()
@@ -190,10 +193,15 @@ class Synthesis(Looking):
         count = len(self.recipe.iterations)
         shrink = [self.recipe.growth ** (count - 1 - index) for index in range(count)]
         coarse = [self._whole((round(texture[0] / by), round(texture[1] / by))) for by in shrink[:-1]]
-        return [
-            Scale(size, pictures.fitted(*source, round(max(source) / by)))
-            for size, by in zip([*coarse, texture], shrink, strict=True)
-        ]
+        sources: list[Size] = []
+        for by in reversed(shrink):
+            try:
+                sources.insert(0, pictures.fitted(*source, round(max(source) / by)))
+            except Error:
+                got = f"a source of {source[1]}x{source[0]} pixels is too small for {count} scales"
+                accepted = f"at most {len(sources)}, or a larger --source-size"
+                raise Error(f"scales: {got}; accepted: {accepted}") from None
+        return [Scale(*pair) for pair in zip([*coarse, texture], sources, strict=True)]
 
     def _whole(self, size: Size) -> Size:
         """The nearest of whole periods, and of at least the least side that a picture may have."""
