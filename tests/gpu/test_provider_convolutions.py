@@ -8,7 +8,7 @@ import pytest
 import torch
 from gpu.ops import STORED, drawn, run_node, run_op, widened
 from gpu.recorded import taken
-from kernels.test_cuda_ops import CONVOLUTIONS, TRANSPOSED, convolved, places, transposed
+from kernels.convolutions import CONVOLUTIONS, TRANSPOSED, convolved, places, transposed
 from onnx import TensorProto, helper
 from stylogram.objective import Failed
 
