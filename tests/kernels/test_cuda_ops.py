@@ -161,6 +161,23 @@ def test_averages_are_the_formula_and_its_transpose(
         assert (got == wanted).all()  # quarters: sums are exact
 
 
+def test_more_planes_than_a_grid_has_rows_of_blocks(place: Place) -> None:
+    """With channels first each channel of each picture is a plane: here 65536, one more than fit into a grid's y."""
+    x = draw((128, 512, 2, 2), 0, np.float32)
+    gy = draw((128, 512, 1, 1), 1, np.float32)
+    words = {"kernel_shape": (2, 2), "strides": (2, 2), "before": (0, 0), "channels_last": 0}
+    y = run(place, "CudaMaxPool", [x], gy.shape, "float32", sizes=(1, 1), **words)
+    assert (y == x.max((2, 3), keepdims=True)).all()
+    first = np.zeros((gy.size, 4), np.float32)
+    first[np.arange(gy.size), x.reshape(-1, 4).argmax(1)] = gy.ravel()
+    gx = run(place, "CudaMaxPoolGradient", [x, gy], x.shape, "float32", positive=0, **words)
+    assert (gx == first.reshape(x.shape)).all()
+    mean = run(place, "CudaAveragePool", [x], gy.shape, "float32", sizes=(1, 1), scale=0.25, **words)
+    assert (mean == x.mean((2, 3), keepdims=True)).all()
+    back = run(place, "CudaAveragePoolGradient", [gy], x.shape, "float32", sizes=(2, 2), scale=0.25, **words)
+    assert (back == np.broadcast_to(gy / 4, x.shape)).all()
+
+
 @pytest.mark.skipif(not emulated.ON_GPU, reason="large sizes: STYLOGRAM_TEST_CUDA=gpu asks for a GPU")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", SHAPES[3:])
