@@ -21,5 +21,5 @@ def computing():
     library = ctypes.CDLL("libcudnn.so.9")
     library.standin_compute(1)
     yield library
-    for switch in ("compute", "compile", "unsteady", "fail", "refuse_fused", "refuse_notes"):
+    for switch in ("compute", "compile", "unsteady", "fail", "greedy", "refuse_fused", "refuse_notes"):
         getattr(library, f"standin_{switch}")(0)

@@ -253,6 +253,18 @@ def test_an_engine_that_fails_gives_way_to_the_next(queue, computing, stored):
         assert done() == ["failure", "convolution"]
 
 
+def test_so_does_one_for_which_there_is_no_memory(queue, computing):
+    computing.standin_greedy(1)
+    for check, way in ((check_convolution, "fused"), (check_transposed, "bare")):
+        with chosen() as made:
+            check(queue)
+        assert made == {way: 1, "failed": 1}
+        assert done() == ["convolution"]
+    computing.standin_greedy(ENGINES)
+    with pytest.raises(Failed, match="the GPU's memory does not suffice"):
+        check_convolution(queue)
+
+
 def test_where_all_fail_it_is_an_error(queue, computing):
     """Of a convolution with a bias there are the engines for all of it, and for it alone those of two heuristics."""
     computing.standin_fail(ENGINES)

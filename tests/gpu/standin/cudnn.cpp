@@ -31,6 +31,7 @@ void* current = nullptr;  // the stream
 int refusals = 0;         // of the next questions for an engine
 int unsteady = 0;
 int failing = 0;
+int greedy = 0;
 int unreadable = 0;
 Stage stage = kNever;
 bool compiling = false;
@@ -40,8 +41,11 @@ bool is_fused(const Descriptor& graph) { return graph.parts.at(standin::kOperati
 
 const Descriptor& config(const Descriptor& plan) { return *plan.part(standin::kPlanConfig); }
 
-// Bytes that a plan asks for: the second engine's more.
-std::int64_t workspace_of(const Descriptor& plan) { return 65536 * (1 + config(plan).place); }
+// Bytes that a plan asks for: the second engine's more; a greedy one's more than any machine has.
+std::int64_t workspace_of(const Descriptor& plan) {
+  const int place = config(plan).place;
+  return place < greedy ? std::int64_t{1} << 60 : 65536 * (1 + place);
+}
 
 // What is wrong with a descriptor that is to be finished.
 int refused(const Descriptor& made) {
@@ -89,6 +93,8 @@ SHOWN void standin_compile(int whether) { compiling = whether != 0; }
 SHOWN void standin_unsteady(int count) { unsteady = count; }
 /// How many of its engines fail when they are run: the first that it names.
 SHOWN void standin_fail(int count) { failing = count; }
+/// How many of its engines ask for more memory to work in than there is: the first that it names.
+SHOWN void standin_greedy(int count) { greedy = count; }
 /// Where it refuses what is more than one operation: a Stage.
 SHOWN void standin_refuse_fused(int where) { stage = static_cast<Stage>(where); }
 /// Which notes of engines it does not give: 1 of their numbers, 2 of their behaviour, 3 both.
