@@ -1,6 +1,7 @@
 #include "cudnn/backend.h"
 
 #include <cstring>
+#include <string>
 
 #include "check.h"
 
@@ -56,7 +57,9 @@ const Functions& functions() {
 }
 
 void require(int status, const char* doing) {
-  if (status != 0) fail("cudnn", doing, ": cuDNN says ", functions().error(status), " (", status, ")");
+  if (status == 0) return;
+  throw Refusal(std::string("[cudnn] ") + doing + ": cuDNN says " + functions().error(status) + " (" +
+                std::to_string(status) + ")");
 }
 
 }  // namespace
@@ -74,8 +77,6 @@ void Descriptor::set(Name name, Type type, std::int64_t count, const void* value
 }
 
 void Descriptor::finish() { require(functions().finalize(made_), "finishing a descriptor"); }
-
-bool Descriptor::finishes() { return functions().finalize(made_) == 0; }
 
 std::int64_t Descriptor::get(Name name, Type type, std::int64_t count, void* values) const {
   std::int64_t found = 0;

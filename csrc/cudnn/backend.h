@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -98,7 +99,13 @@ constexpr int kPropagated = 1;          // a NaN
 constexpr int kRuntimeCompilation = 0;  // a note on an engine's behaviour
 constexpr int kNondeterministic = 4;    // a note on an engine's numbers
 
-/// A descriptor: made empty, given its attributes, finished. What fails throws std::invalid_argument.
+/// What cuDNN does not do that it was asked for.
+class Refusal : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// A descriptor: made empty, given its attributes, finished. What cuDNN refuses throws Refusal.
 class Descriptor {
  public:
   explicit Descriptor(Kind kind);
@@ -120,7 +127,6 @@ class Descriptor {
   void set(Name name, const Descriptor& other) { set(name, Type::descriptor, other.made_); }
 
   void finish();
-  bool finishes();  // finish(), but false where cuDNN refuses
 
   /// How many values there are; at most `count` are written.
   std::int64_t get(Name name, Type type, std::int64_t count, void* values) const;
@@ -131,6 +137,7 @@ class Descriptor {
   void* made_ = nullptr;
 };
 
+/// Throws Refusal where the plan fails.
 void execute(Handle handle, const Descriptor& plan, const Descriptor& pack);
 
 }  // namespace stylogram::cudnn

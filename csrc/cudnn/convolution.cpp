@@ -1,6 +1,10 @@
 #include "cudnn/convolution.h"
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "check.h"
@@ -63,7 +67,8 @@ Descriptor pointwise(Pointwise mode, const Descriptor& x, const Descriptor* b, c
   Descriptor how(Kind::pointwise);
   how.set(Name::pointwise_mode, Type::pointwise_mode, mode);
   how.set(Name::pointwise_precision, Type::data_type, Data::float32);
-  how.set(Name::pointwise_nan, Type::nan_propagation, kPropagated);  // else a ReLU makes 0 of what has overflowed
+  // Else it makes 0 of what has overflowed. An addition has no such attribute (cudnn-frontend, PointWiseDesc).
+  if (mode == Pointwise::relu) how.set(Name::pointwise_nan, Type::nan_propagation, kPropagated);
   how.finish();
   Descriptor made(Kind::pointwise_operation);
   made.set(Name::operation_pointwise, how);
@@ -74,8 +79,8 @@ Descriptor pointwise(Pointwise mode, const Descriptor& x, const Descriptor* b, c
   return made;
 }
 
-// Whether cuDNN notes this of an engine.
-bool noted(const Descriptor& config, Name notes, Type type, int note) {
+// Whether cuDNN notes this of an engine, or its notes cannot be read: both notes that are asked for speak against one.
+bool noted(const Descriptor& config, Name notes, Type type, int note) try {
   const Descriptor engine(Kind::engine);
   void* into = engine.made();
   config.get(Name::config_engine, Type::descriptor, 1, &into);
@@ -83,6 +88,8 @@ bool noted(const Descriptor& config, Name notes, Type type, int note) {
   const std::int64_t most = found.size();
   const std::int64_t count = std::min(engine.get(notes, type, most, found.data()), most);
   return std::find(found.begin(), found.begin() + count, note) != found.begin() + count;
+} catch (const Refusal&) {
+  return true;
 }
 
 bool is_compiled(const Descriptor& config) {
@@ -93,33 +100,7 @@ bool is_steady(const Descriptor& config) {
   return !noted(config, Name::engine_numerics, Type::numerical_note, kNondeterministic);
 }
 
-// The first plan of a graph that cuDNN can make, which takes the graph; none, if it knows of none. Engines that add up
-// in the same order every time come first: not all that go back to a convolution's input do. `ready`: not one that
-// cuDNN has to compile.
-std::optional<Plan> plan(Handle handle, Descriptor& graph, Heuristics mode, bool ready) {
-  Descriptor heuristics(Kind::heuristics);
-  heuristics.set(Name::heuristics_graph, graph);
-  heuristics.set(Name::heuristics_mode, Type::heuristics_mode, mode);
-  if (!heuristics.finishes()) return std::nullopt;
-  const std::int64_t count = heuristics.get(Name::heuristics_results, Type::descriptor, 0, nullptr);
-  if (count == 0) return std::nullopt;
-  std::vector<Descriptor> configs;
-  std::vector<void*> into;
-  for (std::int64_t i = 0; i < count; ++i) into.push_back(configs.emplace_back(Kind::engine_config).made());
-  const std::int64_t found = heuristics.get(Name::heuristics_results, Type::descriptor, count, into.data());
-  configs.erase(configs.begin() + std::min(found, count), configs.end());
-  std::stable_partition(configs.begin(), configs.end(), is_steady);
-  for (Descriptor& config : configs) {
-    if (ready && is_compiled(config)) continue;
-    Descriptor made(Kind::plan);
-    made.set(Name::plan_handle, Type::handle, handle);
-    made.set(Name::plan_config, config);
-    if (made.finishes()) return Plan{std::move(graph), std::move(config), std::move(made)};
-  }
-  return std::nullopt;
-}
-
-std::optional<Plan> plan(Handle handle, const Problem& problem, bool whole) {
+Descriptor graph_of(Handle handle, const Problem& problem, bool whole) {
   const Data type = type_of(problem.number);
   const bool bias = whole && problem.bias;
   const bool rectify = whole && problem.rectify;
@@ -139,37 +120,138 @@ std::optional<Plan> plan(Handle handle, const Problem& problem, bool whole) {
   Descriptor graph(Kind::graph);
   graph.set(Name::graph_handle, Type::handle, handle);
   graph.set(Name::graph_operations, Type::descriptor, static_cast<std::int64_t>(made.size()), made.data());
-  if (!graph.finishes()) return std::nullopt;
-  const bool ready = made.size() > 1;
-  std::optional<Plan> chosen = plan(handle, graph, Heuristics::a, ready);
-  return chosen || ready ? std::move(chosen) : plan(handle, graph, Heuristics::fallback, false);
+  graph.finish();
+  return graph;
 }
+
+// The engines that cuDNN's heuristics have for a graph, set up, in their order; but those that add up in the same order
+// every time come first: not all that go back to a convolution's input do.
+std::vector<Descriptor> configs_of(const Descriptor& graph, Heuristics mode) {
+  Descriptor heuristics(Kind::heuristics);
+  heuristics.set(Name::heuristics_graph, graph);
+  heuristics.set(Name::heuristics_mode, Type::heuristics_mode, mode);
+  heuristics.finish();
+  const std::int64_t count = heuristics.get(Name::heuristics_results, Type::descriptor, 0, nullptr);
+  std::vector<Descriptor> configs;
+  if (count == 0) return configs;
+  std::vector<void*> into;
+  for (std::int64_t i = 0; i < count; ++i) into.push_back(configs.emplace_back(Kind::engine_config).made());
+  const std::int64_t found = heuristics.get(Name::heuristics_results, Type::descriptor, count, into.data());
+  configs.erase(configs.begin() + std::min(found, count), configs.end());
+  std::stable_partition(configs.begin(), configs.end(), is_steady);
+  return configs;
+}
+
+struct Counted {
+  std::mutex mutex;
+  Choices choices = {};
+
+  void add(std::int64_t Choices::* which) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    ++(choices.*which);
+  }
+};
+Counted& counted() {
+  static Counted all;
+  return all;
+}
+
+// The search for a plan of a problem.
+class Search {
+ public:
+  Search(Handle handle, const Problem& problem, const std::function<void(const Plan&)>& first_run)
+      : handle_(handle), problem_(problem), first_run_(first_run) {}
+
+  // A plan of one of the engines that these heuristics have; with `whole`, of none that cuDNN has to compile.
+  std::optional<Plan> among(Heuristics mode, bool whole) try {
+    Descriptor graph = graph_of(handle_, problem_, whole);
+    for (Descriptor& config : configs_of(graph, mode)) {
+      if (whole && is_compiled(config)) continue;
+      std::optional<Plan> made = planned(graph, config, whole);
+      if (!made) continue;
+      if (runs(*made)) return made;
+      graph = std::move(made->graph);
+    }
+    return std::nullopt;
+  } catch (const Refusal& refusal) {
+    refusal_ = refusal.what();
+    return std::nullopt;
+  }
+
+  // Throws why there is none.
+  [[noreturn]] void give_up() const {
+    if (failure_ != nullptr) std::rethrow_exception(failure_);
+    const auto [n, channels, height, width] = problem_.x;
+    fail(problem_.transposed ? "CudaConvTranspose" : "CudaConv", "cuDNN has no engine for x of (", n, ",", channels,
+         ",", height, ",", width, ") with its channels last and ", problem_.y[1], " filters of ", problem_.w[2], "x",
+         problem_.w[3], refusal_.empty() ? "" : ": ", refusal_);
+  }
+
+ private:
+  // Takes the graph and the configuration, if cuDNN makes a plan of them.
+  std::optional<Plan> planned(Descriptor& graph, Descriptor& config, bool whole) try {
+    Descriptor plan(Kind::plan);
+    plan.set(Name::plan_handle, Type::handle, handle_);
+    plan.set(Name::plan_config, config);
+    plan.finish();
+    std::int64_t workspace = 0;
+    plan.get(Name::plan_workspace, Type::int64, 1, &workspace);
+    return Plan{std::move(graph), std::move(config), std::move(plan), whole, workspace};
+  } catch (const Refusal& refusal) {
+    refusal_ = refusal.what();
+    return std::nullopt;
+  }
+
+  // Not if it fails, or there is no memory for it to work in.
+  bool runs(const Plan& plan) try {
+    first_run_(plan);
+    return true;
+  } catch (const std::exception&) {
+    if (failure_ == nullptr) failure_ = std::current_exception();
+    counted().add(&Choices::failed);
+    return false;
+  }
+
+  Handle handle_;
+  const Problem& problem_;
+  const std::function<void(const Plan&)>& first_run_;
+  std::exception_ptr failure_;  // the first
+  std::string refusal_;         // the last
+};
 
 }  // namespace
 
-Convolution::Convolution(Handle handle, const Problem& problem) {
-  plan_ = plan(handle, problem, true);
-  whole_ = plan_.has_value();
-  if (!whole_ && (problem.bias || problem.rectify)) plan_ = plan(handle, problem, false);
-  check(plan_.has_value(), problem.transposed ? "CudaConvTranspose" : "CudaConv", "cuDNN has no engine for x of (",
-        problem.x[0], ",", problem.x[1], ",", problem.x[2], ",", problem.x[3], ") with its channels last and ",
-        problem.y[1], " filters of ", problem.w[2], "x", problem.w[3]);
-  plan_->plan.get(Name::plan_workspace, Type::int64, 1, &workspace_);
+Plan chosen(Handle handle, const Problem& problem, const std::function<void(const Plan&)>& first_run) {
+  const bool more = problem.bias || problem.rectify;
+  Search search(handle, problem, first_run);
+  std::optional<Plan> plan;
+  if (more) plan = search.among(Heuristics::a, true);
+  if (!plan) plan = search.among(Heuristics::a, false);
+  if (!plan) plan = search.among(Heuristics::fallback, false);
+  if (!plan) search.give_up();
+  counted().add(!more ? &Choices::bare : plan->whole ? &Choices::fused : &Choices::split);
+  if (!is_steady(plan->config)) counted().add(&Choices::unsteady);
+  return std::move(*plan);
 }
 
-void Convolution::run(Handle handle, const void* x, const void* w, const void* bias, void* y, void* workspace) const {
+void run(Handle handle, const Plan& plan, const Arrays& arrays, void* workspace) {
   std::vector<std::int64_t> ids = {kX, kW, kY};
-  std::vector<const void*> pointers = {x, w, y};
-  if (whole_ && bias != nullptr) {
+  std::vector<const void*> pointers = {arrays.x, arrays.w, arrays.y};
+  if (plan.whole && arrays.bias != nullptr) {
     ids.push_back(kBias);
-    pointers.push_back(bias);
+    pointers.push_back(arrays.bias);
   }
   Descriptor pack(Kind::variant_pack);
   pack.set(Name::pack_ids, ids);
   pack.set(Name::pack_pointers, Type::pointer, static_cast<std::int64_t>(pointers.size()), pointers.data());
   pack.set(Name::pack_workspace, Type::pointer, workspace);
   pack.finish();
-  execute(handle, plan_->plan, pack);
+  execute(handle, plan.plan, pack);
+}
+
+Choices choices() {
+  const std::lock_guard<std::mutex> lock(counted().mutex);
+  return counted().choices;
 }
 
 }  // namespace stylogram::cudnn

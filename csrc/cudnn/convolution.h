@@ -5,7 +5,7 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
+#include <functional>
 
 #include "cuda/number.h"
 #include "cudnn/backend.h"
@@ -24,28 +24,36 @@ struct Problem {
   bool bias, rectify, transposed;
 };
 
-/// A plan, and what it was made of, which lives as long.
+/// A way to do a problem: cuDNN's plan, and what it was made of, which lives as long.
 struct Plan {
   Descriptor graph, config, plan;
+  bool whole;              // the bias and the ReLU are in it; else y is the convolution alone
+  std::int64_t workspace;  // bytes that it works in
 };
 
-/// What cuDNN's heuristics choose for a problem, made once. Sums are of float32; numbers of float32 are multiplied as
+struct Arrays {
+  const void *x, *w, *bias;  // bias: null where the problem has none
+  void* y;
+};
+
+/// Throws Refusal where cuDNN fails.
+void run(Handle handle, const Plan& plan, const Arrays& arrays, void* workspace);
+
+/// The first plan with which `first_run` does not throw, of all that cuDNN's heuristics have for a problem: those for
+/// all of it, then those for the convolution alone; in their order, but that engines which add up in the same order
+/// every time come first. What cuDNN refuses on the way is left out. Throws what the first run threw first where no
+/// plan is left, std::invalid_argument where there was none. Sums are of float32; numbers of float32 are multiplied as
 /// TF32 where the GPU can.
-class Convolution {
- public:
-  /// Throws std::invalid_argument where cuDNN has no engine.
-  Convolution(Handle handle, const Problem& problem);
+Plan chosen(Handle handle, const Problem& problem, const std::function<void(const Plan&)>& first_run);
 
-  /// Whether the bias and the ReLU are in it; else y is the convolution alone.
-  bool whole() const { return whole_; }
-  /// Bytes that it works in.
-  std::int64_t workspace() const { return workspace_; }
-  void run(Handle handle, const void* x, const void* w, const void* bias, void* y, void* workspace) const;
-
- private:
-  bool whole_ = false;
-  std::optional<Plan> plan_;
-  std::int64_t workspace_ = 0;
+/// How many problems of this process, a layer at a size each, were done which way.
+struct Choices {
+  std::int64_t fused;     // the bias, and the ReLU, in cuDNN's pass
+  std::int64_t split;     // these by our kernel behind it (relu/bias.h)
+  std::int64_t bare;      // a convolution that has neither
+  std::int64_t unsteady;  // of all these: the engine may add up in another order every time, or does not say
+  std::int64_t failed;    // first runs that failed, for which the next plan was tried
 };
+Choices choices();
 
 }  // namespace stylogram::cudnn

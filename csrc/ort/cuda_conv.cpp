@@ -47,15 +47,31 @@ cudnn::Sizes CudnnNode::made_of(const cudnn::Sizes& x, const cudnn::Sizes& w) co
   return {x[0], w[0], height, width};
 }
 
-// Made when the first picture comes, as ONNX Runtime does with its own, and anew for other sizes.
-std::shared_ptr<const cudnn::Convolution> CudnnNode::planned(cudnn::Handle handle,
-                                                             const cudnn::Problem& problem) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
+// The plan is chosen by its first run, when the first picture comes, and anew for other sizes.
+bool CudnnNode::convolve(cudnn::Handle handle, const cudnn::Problem& problem, const cudnn::Arrays& arrays) const {
+  // Given back at the end: what takes it next runs behind, in the same queue.
+  const auto release = [this](void* memory) {
+    if (OrtStatus* status = api_.AllocatorFree(allocator_, memory)) api_.ReleaseStatus(status);
+  };
+  const auto run = [&](const cudnn::Plan& plan) {
+    std::unique_ptr<void, decltype(release)> workspace(nullptr, release);
+    if (plan.workspace > 0) {
+      void* memory = nullptr;
+      require(api_.AllocatorAlloc(allocator_, static_cast<std::size_t>(plan.workspace), &memory));
+      workspace.reset(memory);
+    }
+    cudnn::run(handle, plan, arrays, workspace.get());
+  };
+  std::unique_lock<std::mutex> lock(mutex_);
   if (plan_ == nullptr || of_ != problem.x) {
-    plan_ = std::make_shared<const cudnn::Convolution>(handle, problem);
+    plan_ = std::make_shared<const cudnn::Plan>(cudnn::chosen(handle, problem, run));
     of_ = problem.x;
+    return plan_->whole;
   }
-  return plan_;
+  const std::shared_ptr<const cudnn::Plan> plan = plan_;
+  lock.unlock();
+  run(*plan);
+  return plan->whole;
 }
 
 void CudnnNode::compute(OrtKernelContext* context, const cudnn::Problem& problem) const {
@@ -65,19 +81,8 @@ void CudnnNode::compute(OrtKernelContext* context, const cudnn::Problem& problem
   if (y == nullptr || n == 0) return;
   cudnn::Handle handle = nullptr;
   require(api_.KernelContext_GetResource(context, kResources, kCudnnHandle, &handle));
-  const std::shared_ptr<const cudnn::Convolution> plan = planned(handle, problem);
-  // Given back at the end: what takes it next runs behind, in the same queue.
-  const auto release = [this](void* memory) {
-    if (OrtStatus* status = api_.AllocatorFree(allocator_, memory)) api_.ReleaseStatus(status);
-  };
-  std::unique_ptr<void, decltype(release)> workspace(nullptr, release);
-  if (plan->workspace() > 0) {
-    void* memory = nullptr;
-    require(api_.AllocatorAlloc(allocator_, static_cast<std::size_t>(plan->workspace()), &memory));
-    workspace.reset(memory);
-  }
-  plan->run(handle, data<void>(context, kX), data<void>(context, kWeights), bias, y, workspace.get());
-  if (plan->whole() || bias == nullptr) return;
+  const cudnn::Arrays arrays = {data<void>(context, kX), data<void>(context, kWeights), bias, y};
+  if (convolve(handle, problem, arrays) || bias == nullptr) return;
   relu::Bias rest = {};
   rest.last = true;
   rest.rectify = problem.rectify;

@@ -32,12 +32,13 @@ class CudnnNode : public CudaNode<Node> {
   void compute(OrtKernelContext* context, const cudnn::Problem& problem) const;
 
  private:
-  std::shared_ptr<const cudnn::Convolution> planned(cudnn::Handle handle, const cudnn::Problem& problem) const;
+  /// Whether the bias and the ReLU are done too.
+  bool convolve(cudnn::Handle handle, const cudnn::Problem& problem, const cudnn::Arrays& arrays) const;
 
   std::array<std::int64_t, 2> pads_, strides_, dilations_;
   OrtAllocator* allocator_ = nullptr;
   mutable std::mutex mutex_;
-  mutable std::shared_ptr<const cudnn::Convolution> plan_;  // of the last sizes
+  mutable std::shared_ptr<const cudnn::Plan> plan_;  // of the last sizes
   mutable cudnn::Sizes of_ = {};
 };
 

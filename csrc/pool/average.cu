@@ -11,15 +11,16 @@ using pool::AveragePool;
 template <class T, bool Gradient>
 __global__ void __launch_bounds__(kThreads) average_kernel(AveragePool p) {
   const Windows& w = p.windows;
+  const std::int64_t plane = blockIdx.x;
   const std::int64_t height = Gradient ? w.out_height : w.height;
   const std::int64_t width = Gradient ? w.out_width : w.width;
   const std::int64_t across = Gradient ? w.width : w.out_width;
   const std::int64_t size = (Gradient ? w.height : w.out_height) * across * p.channels;
-  const T* given = static_cast<const T*>(p.given) + blockIdx.y * (height * width * p.channels);
-  T* made = static_cast<T*>(p.made) + blockIdx.y * size;
+  const T* given = static_cast<const T*>(p.given) + plane * (height * width * p.channels);
+  T* made = static_cast<T*>(p.made) + plane * size;
   const Cut cut = streaming(size);
-  const std::int64_t end = cut.end(blockIdx.x);
-  for (std::int64_t at = cut.begin(blockIdx.x) + threadIdx.x; at < end; at += kThreads) {
+  const std::int64_t end = cut.end(blockIdx.y);
+  for (std::int64_t at = cut.begin(blockIdx.y) + threadIdx.x; at < end; at += kThreads) {
     const Place place(at, across, p.channels);
     const Range rows = Gradient ? rows_seeing(w, place.y) : rows_seen(w, place.y);
     const Range columns = Gradient ? columns_seeing(w, place.x) : columns_seen(w, place.x);

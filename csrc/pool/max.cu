@@ -10,12 +10,13 @@ using pool::MaxPool;
 template <class T>
 __global__ void __launch_bounds__(kThreads) pool_kernel(MaxPool p) {
   const Windows& w = p.windows;
+  const std::int64_t plane = blockIdx.x;
   const std::int64_t size = w.out_height * w.out_width * p.channels;
-  const T* x = static_cast<const T*>(p.x) + blockIdx.y * (w.height * w.width * p.channels);
-  T* y = static_cast<T*>(p.made) + blockIdx.y * size;
+  const T* x = static_cast<const T*>(p.x) + plane * (w.height * w.width * p.channels);
+  T* y = static_cast<T*>(p.made) + plane * size;
   const Cut cut = streaming(size);
-  const std::int64_t end = cut.end(blockIdx.x);
-  for (std::int64_t at = cut.begin(blockIdx.x) + threadIdx.x; at < end; at += kThreads) {
+  const std::int64_t end = cut.end(blockIdx.y);
+  for (std::int64_t at = cut.begin(blockIdx.y) + threadIdx.x; at < end; at += kThreads) {
     const Place place(at, w.out_width, p.channels);
     const Range rows = rows_seen(w, place.y);
     const Range columns = columns_seen(w, place.x);
@@ -46,13 +47,14 @@ __device__ bool is_first(const MaxPool& p, const T* x, const Place& place, float
 template <class T>
 __global__ void __launch_bounds__(kThreads) gradient_kernel(MaxPool p) {
   const Windows& w = p.windows;
+  const std::int64_t plane = blockIdx.x;
   const std::int64_t size = w.height * w.width * p.channels;
-  const T* x = static_cast<const T*>(p.x) + blockIdx.y * size;
-  const T* gy = static_cast<const T*>(p.gy) + blockIdx.y * (w.out_height * w.out_width * p.channels);
-  T* gx = static_cast<T*>(p.made) + blockIdx.y * size;
+  const T* x = static_cast<const T*>(p.x) + plane * size;
+  const T* gy = static_cast<const T*>(p.gy) + plane * (w.out_height * w.out_width * p.channels);
+  T* gx = static_cast<T*>(p.made) + plane * size;
   const Cut cut = streaming(size);
-  const std::int64_t end = cut.end(blockIdx.x);
-  for (std::int64_t at = cut.begin(blockIdx.x) + threadIdx.x; at < end; at += kThreads) {
+  const std::int64_t end = cut.end(blockIdx.y);
+  for (std::int64_t at = cut.begin(blockIdx.y) + threadIdx.x; at < end; at += kThreads) {
     const float value = widened(x[at]);
     float sum = 0;
     if (value > (p.positive ? 0.0F : -INFINITY)) {

@@ -61,7 +61,11 @@ void launch_pool(const char* op, const Given& p, bool gradient, void (*const (&k
   const std::int64_t size = gradient ? input : output;
   if (size == 0 || p.planes == 0) return;
   const auto kernel = kernels[static_cast<int>(p.number)];
-  launch(op, kernel, grid(op, streaming(size).count, p.planes), kThreads, 0, stream, p);
+  // Planes are the grid's x, of which there may be 2^31 - 1: with channels first there are as many as all pictures have
+  // channels. Its y has 65535, and a plane's blocks are 2048 at most. A small plane needs no whole block.
+  const dim3 blocks = grid(op, p.planes, streaming(size).count);
+  const auto threads = static_cast<unsigned>(least(kThreads, ceil_div(size, 32) * 32));
+  launch(op, kernel, blocks, threads, 0, stream, p);
 }
 
 }  // namespace stylogram::cuda

@@ -241,6 +241,14 @@ def cuda_follow(n: int, d: int, terms: int, rows: int, at: Mapping[str, int], st
 def cuda_clip(x: _OnGpu, low: float, high: float) -> None:
     """x (N,D) is put between low and high; a NaN stays."""
 
+def cudnn_choices() -> dict[str, int]:
+    """How many problems of this process, a layer of a session at a size each, our convolutions have done which way.
+
+    fused: bias and ReLU in cuDNN's pass; split: by a kernel of ours behind it; bare: the layer has neither. Of these
+    unsteady: the engine may add up in another order every time, or does not say. failed: plans whose first run failed,
+    after which the next was tried. Counted once, in a problem's first run; ONNX Runtime's own convolutions are not.
+    """
+
 class CudaLbfgs:
     """Lbfgs with all its state on the GPU. precision: of the pairs; float16 is scaled for every 1024 numbers."""
 

@@ -21,6 +21,5 @@ def computing():
     library = ctypes.CDLL("libcudnn.so.9")
     library.standin_compute(1)
     yield library
-    library.standin_compute(0)
-    library.standin_compile(0)
-    library.standin_unsteady(0)
+    for switch in ("compute", "compile", "unsteady", "fail", "greedy", "refuse_fused", "refuse_notes"):
+        getattr(library, f"standin_{switch}")(0)

@@ -22,14 +22,20 @@ def run_op(queue, op, arrays, shape, kind, **words):
 
 def run_node(queue, node, arrays, shape, kind):
     """The output y of a node that reads x0, x1, ..."""
+    session, made = bound(queue, node, arrays, shape, kind)
+    session.run()
+    return made.download()
+
+
+def bound(queue, node, arrays, shape, kind):
+    """A session of that node, and its output's array."""
     given = [helper.make_tensor_value_info(f"x{i}", kind, array.shape) for i, array in enumerate(arrays)]
     graph = helper.make_graph([node], "op", given, [helper.make_tensor_value_info("y", kind, shape)])
     opsets = [helper.make_opsetid("", 22), helper.make_opsetid("stylogram", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     made = queue.empty(shape, arrays[0].dtype)
-    bound = {"y": (made, kind), **{f"x{i}": (queue.upload(array), kind) for i, array in enumerate(arrays)}}
-    sessions._Bound(model, bound, Place("cuda", queue, graphs=False)).run()
-    return made.download()
+    values = {"y": (made, kind), **{f"x{i}": (queue.upload(array), kind) for i, array in enumerate(arrays)}}
+    return sessions._Bound(model, values, Place("cuda", queue, graphs=False)), made
 
 
 def drawn(shape, seed, stored):

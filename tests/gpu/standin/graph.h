@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -17,10 +18,19 @@ namespace standin {
 // Of cudnn_graph_v9.h.
 enum Type : int { kHandle = 0, kBool = 2, kInt64 = 3, kDouble = 5, kPointer = 6, kDescriptor = 15 };
 enum Data : int { kFloat32 = 0, kFloat16 = 2 };
-enum Kind : int { kForward = 10, kBackwardData = 12 };
+enum Kind : int {
+  kPointwise = 0,
+  kHeuristicsOf = 4,
+  kPlanOf = 5,
+  kForward = 10,
+  kBackwardData = 12,
+  kPointwiseOperation = 13,
+  kGraphOf = 15,
+};
 enum Mode : int { kAdded = 0 };  // of a pointwise operation; else it is a ReLU
 enum Name : int {
   kMode = 0,
+  kNan = 2,
   kDilations = 102,
   kStrides = 103,
   kPadsAfter = 104,
@@ -69,8 +79,8 @@ struct Descriptor {
   int kind;
   std::map<int, std::vector<char>> given;
   std::map<int, std::vector<Part>> parts;
-  Part graph;          // that an engine, or its configuration, is for
-  bool steady = true;  // whether such an engine adds up in the same order every time
+  Part graph;     // that an engine, or its configuration, is for
+  int place = 0;  // of such an engine among those that were named
 
   void set(int name, int type, std::size_t count, const void* values) {
     if (type == kDescriptor) {
@@ -173,14 +183,16 @@ class Run {
   void operation(const Descriptor& op) {
     if (op.kind == kForward) return forward(op);
     if (op.kind == kBackwardData) return backward(op);
-    const int mode = op.part(kPointwiseHow)->one<int>(kMode);
+    const Descriptor::Part how = op.part(kPointwiseHow);
+    const bool adds = how->one<int>(kMode) == kAdded;
+    const float nan = how->one<int>(kNan) != 0 ? NAN : 0.0F;  // of a NaN
     const Values x = read(*op.part(kPointwiseX));
     const Descriptor::Part other = op.part(kPointwiseB);
     const Values b = other != nullptr ? read(*other) : x;
     Values y = {x.sizes, {}};
     each(y.sizes, [&](auto n, auto c, auto h, auto w) {
       const float one = x.at(n, c, h, w);
-      y.numbers.push_back(mode == kAdded ? one + b.at(n, c, h, w) : std::max(one, 0.0F));
+      y.numbers.push_back(adds ? one + b.at(n, c, h, w) : one != one ? nan : std::max(one, 0.0F));
     });
     write(*op.part(kPointwiseY), y);
   }
