@@ -172,14 +172,18 @@ def per_iteration(run: Callable[[int], None], deadline: float) -> dict[str, floa
 
 
 def attempted(make: Callable[[], Any], deadline: float, least: float = 15) -> dict[str, Any]:
-    """The time of an iteration, or why there is none: `least` seconds are needed to begin with."""
+    """The time of an iteration, or why there is none: `least` seconds are needed to begin with. Of ours also which
+    layout was taken, and how many convolutions cuDNN did with bias and ReLU in one (`fused`) or without (`split`)."""
     if time.perf_counter() + least > deadline:
         return {"skipped": "no time is left"}
+    before = _core.cudnn_choices()
     try:
         work = make()
         found: dict[str, Any] = {"milliseconds": per_iteration(work.run, deadline), "pairs": work.pairs()}
         if isinstance(work, Ours):
             found["kernels_milliseconds"] = work.kernels()
+            found["layout"] = work.network.place.layout
+            found["convolutions"] = {kind: count - before[kind] for kind, count in _core.cudnn_choices().items()}
         del work
         torch.cuda.empty_cache()
         return found
