@@ -21,7 +21,8 @@ import torch
 from stylogram import _core, devices, stylize
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import DeviceObjective
-from stylogram.devices.sessions import TRIED, DevicePass
+from stylogram.devices.graphs import TRIED
+from stylogram.devices.sessions import DevicePass
 from stylogram.tasks.stylize import Options, Stylization
 from stylogram_export.models import vgg
 from stylogram_export.network import Network

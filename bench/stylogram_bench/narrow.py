@@ -19,7 +19,7 @@ import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 from stylogram import stylize
-from stylogram.devices.sessions import Place, derivative_for
+from stylogram.devices.graphs import Place, derivative_for
 from stylogram.session import Shape, output_shapes
 from stylogram.stages import StagedPass
 from stylogram.tasks import stylize as task

@@ -17,7 +17,8 @@ from stylogram.batching.cluster import Cluster
 from stylogram.batching.shared import Shared
 from stylogram.cli import main
 from stylogram.devices import library, sessions
-from stylogram.devices.sessions import DevicePass, Place
+from stylogram.devices.graphs import Place
+from stylogram.devices.sessions import DevicePass
 from stylogram.errors import Error
 from stylogram.objective import Failed
 from stylogram.options import checked

@@ -10,11 +10,12 @@ import pytest
 from kernels import emulated
 from onnx import TensorProto, helper
 from stylogram import _core, devices, memory, painting, stylize
-from stylogram.devices import library, sessions, tensorrt
+from stylogram.devices import graphs, library, sessions, tensorrt
 from stylogram.devices.arrays import Queue
 from stylogram.devices.course import AHEAD
 from stylogram.devices.features import DeviceFeatures
-from stylogram.devices.sessions import DevicePass, Place
+from stylogram.devices.graphs import Place
+from stylogram.devices.sessions import DevicePass
 from stylogram.devices.terms import moved
 from stylogram.driver import Diverged
 from stylogram.errors import Error
@@ -57,7 +58,7 @@ def test_more_numbers_than_onnx_runtime_counts_are_one_clear_line(place):
     model, taps, shape = folded(nets.narrow(), ["conv1_1"]), ["conv1_1"], (1, 3, 16384, 32768)
     said = r"conv1_1:linear would have 3221225472 numbers.* counts to 2147483647"
     with pytest.raises(Failed, match=said) as found:
-        sessions.derivative_for(model, taps, shape, "gradient", place)
+        graphs.derivative_for(model, taps, shape, "gradient", place)
     assert memory.ran_out(found.value)  # a group of pictures is tried again by halves
     with pytest.raises(Failed, match=said):
         sessions.features_of(model, taps, np.broadcast_to(np.float32(0), shape), place)
@@ -354,7 +355,7 @@ def test_tensorrts_graphs_have_a_name_for_each_node(queue, precision):
     network = nets.narrow()
     taps = [network.layers.tensor(name) for name in ("conv1_1", "conv2_1")]
     model, place = folded(network, taps), Place("tensorrt", queue, precision)
-    pair = sessions.derivative_for(model, taps, (1, 3, 32, 48), "gradient", place)
+    pair = graphs.derivative_for(model, taps, (1, 3, 32, 48), "gradient", place)
     for graph in (pair.forward.graph, pair.backward.graph):
         names = [node.name for node in graph.node]
         assert all(names)

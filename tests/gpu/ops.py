@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from onnx import TensorProto, helper
 from stylogram.devices import sessions
-from stylogram.devices.sessions import Place
+from stylogram.devices.graphs import Place
 
 STORED = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 

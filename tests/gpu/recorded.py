@@ -6,7 +6,8 @@ import re
 import numpy as np
 import onnx
 from stylogram.devices.arrays import DeviceArray, _Block
-from stylogram.devices.sessions import DevicePass, Place
+from stylogram.devices.graphs import Place
+from stylogram.devices.sessions import DevicePass
 from stylogram_export.graph import dims, inferred
 from stylogram_export.network import folded
 

@@ -26,7 +26,8 @@ from stylogram import devices, pictures, stylize
 from stylogram.batching import batch
 from stylogram.devices import sessions
 from stylogram.devices.arrays import Queue
-from stylogram.devices.sessions import TRIED, DevicePass, Place, features_of, open_session
+from stylogram.devices.graphs import TRIED, Place
+from stylogram.devices.sessions import DevicePass, features_of, open_session
 from stylogram.errors import Error
 from stylogram.objective import Failed
 from stylogram_export.network import save

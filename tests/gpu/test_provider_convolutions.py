@@ -13,7 +13,7 @@ from gpu.recorded import FORBIDDEN, narrow_pass, taken
 from kernels.convolutions import CONVOLUTIONS, TRANSPOSED, convolved, places, transposed
 from onnx import TensorProto, helper
 from stylogram import _core
-from stylogram.devices.sessions import Place
+from stylogram.devices.graphs import Place
 from stylogram.objective import Failed
 
 pytestmark = pytest.mark.skipif(

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper
 from stylogram import _core, stylize
 from stylogram.devices import sessions, tensorrt
 from stylogram.devices.arrays import Queue
-from stylogram.devices.sessions import DevicePass, Place, derivative_for, features_of, open_session
+from stylogram.devices.graphs import Place, derivative_for
+from stylogram.devices.sessions import DevicePass, features_of, open_session
 from stylogram.errors import Error
 from stylogram_export.network import folded
 from stylogram_export.precision import PRECISIONS

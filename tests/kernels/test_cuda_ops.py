@@ -24,7 +24,7 @@ from kernels.convolutions import (
 from onnx import TensorProto, helper
 from stylogram.devices import sessions
 from stylogram.devices.arrays import Queue
-from stylogram.devices.sessions import Place
+from stylogram.devices.graphs import Place
 from stylogram.objective import Failed
 from stylogram_export.precision import LEAST
 

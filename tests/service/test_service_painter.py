@@ -3,7 +3,8 @@
 import pytest
 from service.serving import CONTENT, STYLE, networks
 from stylogram import devices
-from stylogram.devices.sessions import DevicePass, Place
+from stylogram.devices.graphs import Place
+from stylogram.devices.sessions import DevicePass
 from stylogram.result import Result
 from stylogram.service import painter as painting
 from stylogram.service import worker

@@ -9,7 +9,7 @@ from stylogram_export.precision import check as check_precision
 from ..errors import Error, one_of
 from . import library, sessions, tensorrt
 from .arrays import Queue
-from .sessions import Place
+from .graphs import Place
 
 __all__ = ["DEVICES", "PRECISIONS", "Choice", "check_device", "check_precision", "choose"]
 

@@ -3,10 +3,9 @@
 import ctypes
 import io
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,13 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
-from stylogram_export import Derivative, beside, differentiate
-from stylogram_export.channels_last import channels_last
-from stylogram_export.gpu import portable, portable_forward
-from stylogram_export.graph import cut, dims
-from stylogram_export.graph import values as tensors
-from stylogram_export.precision import narrowed, narrowed_forward
-from stylogram_export.specialise import specialise
+from stylogram_export import beside
 from stylogram_export.taps_last import taps_last
 
 from .. import _core, losses
@@ -30,50 +23,15 @@ from ..session import Array, Shape, output_shapes
 from . import tensorrt
 from .arrays import DeviceArray, Graph, Host, Queue
 from .features import DeviceFeatures
+from .graphs import NARROW, Place, derivative_for, forward_for
 from .library import explained
 
 _log = logging.getLogger("stylogram")
 CUDA = "CUDAExecutionProvider"
-NARROW = ("bf16", "fp16")  # the precisions of 16 bits
 #: What ONNX Runtime's CUDA provider is linked with (1.31: CUDA 13, cuDNN 9).
 LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcudnn.so.9")
 PIP_LIBRARIES = "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.31,<1.32'"
 PIP_CUDA = "pip uninstall -y onnxruntime; pip install --force-reinstall 'stylogram[cuda]'"
-MOST_NUMBERS = 2**31 - 1  # of a tensor in ONNX Runtime's CUDA
-#: How pictures lie between convolutions: with their channels last and convolutions of ours (CudaConv), or ONNX
-#: Runtime's; or with their channels first.
-LAYOUTS = ("ours", "last", "first")
-#: Which are tried, one after another: fp32 has no tensor cores, which gain by the last two, and ONNX Runtime no
-#: convolution of bfloat16 with channels last.
-TRIED = {"fp32": ("first",), "tf32": LAYOUTS, "bf16": ("ours", "first"), "fp16": LAYOUTS}
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and how the graphs run.
-
-    `kind`: "cuda" or "tensorrt"; "host" is ONNX Runtime's CPU on the memory of an emulated GPU, for tests. `graphs`:
-    each session is replayed as a CUDA graph, which fixed shapes and addresses allow: ONNX Runtime's, with TensorRT
-    ours. `layout`: one of LAYOUTS; "": the first that cuDNN has convolutions for.
-    """
-
-    kind: str
-    queue: Queue
-    precision: str = "fp32"
-    graphs: bool = True
-    layout: str = ""
-
-    @property
-    def tried(self) -> tuple[str, ...]:
-        """The layouts that may be taken, the best first."""
-        if self.kind != "cuda":
-            return ("first",)
-        return (self.layout,) if self.layout else TRIED[self.precision]
-
-    @property
-    def memory(self) -> str:
-        """ONNX Runtime's word for where the arrays are."""
-        return "cpu" if self.kind == "host" else "cuda"
 
 
 def missing() -> str:
@@ -254,40 +212,6 @@ class _Bound:
             self._graph = made[0]
 
 
-def derivative_for(model: onnx.ModelProto, taps: Sequence[str], shape: Shape, relu: str, place: Place) -> Derivative:
-    """The pair of graphs in what the GPU's providers run, and in the precision."""
-    pair = differentiate(model, list(taps), shape, relu)
-    _check_size(pair.forward)
-    if place.kind == "tensorrt":
-        pair = narrowed(portable(pair, "planes"), place.precision, ops=True, native=True)
-        return replace(pair, forward=_named(pair.forward), backward=_named(pair.backward))
-    ours = place.layout == "ours"
-    pair = narrowed(portable(pair, convs=ours), place.precision, ops=True)
-    return pair if place.layout == "first" else channels_last(pair, convs=ours)
-
-
-def _check_size(forward: onnx.ModelProto) -> None:
-    """Raises Failed for a tensor of more numbers than ONNX Runtime's CUDA kernels count with their indices of 32 bits:
-    what they do then is not defined (CUDA_LONG in its source; its issue 28385)."""
-    sizes = {name: math.prod(side or 1 for side in dims(value) or ()) for name, value in tensors(forward.graph).items()}
-    name = max(sizes, key=lambda name: sizes[name])
-    if sizes[name] > MOST_NUMBERS:
-        raise Failed(
-            f"the GPU's memory does not suffice: {name} would have {sizes[name]} numbers, and ONNX Runtime's CUDA "
-            f"counts to {MOST_NUMBERS}; a smaller --size, or fewer pictures at once, have less"
-        )
-
-
-def _named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Each node with a name of its own. For ONNX Runtime's TensorRT provider nodes of one name, or of none, are one:
-    what comes before an engine and what comes behind it would be a cycle, and TensorRT would get nothing."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    for node in made.graph.node:
-        node.name = node.output[0]
-    return made
-
-
 class DevicePass:
     """Features of N pictures at some taps, and the gradient on the pictures from gradients at the taps, on a GPU.
 
@@ -399,10 +323,7 @@ def features_of(model: onnx.ModelProto, taps: Sequence[str], picture: Array, pla
     """The features (N,C,h,w) of `picture` (N,3,H,W) at `taps`, once, on the GPU: for targets. An engine of TensorRT's
     for one run would cost minutes: ONNX Runtime's CUDA has it."""
     with beside.current() as constants:
-        part = specialise(cut(constants.thinned(model), list(taps)), picture.shape)
-        _check_size(part)
-        part = portable_forward(part)
-        part = narrowed_forward(part, place.precision, ops=True)
+        part = forward_for(constants.thinned(model), taps, picture.shape, place)
         arrays = outputs(part, place.queue)
         source = place.queue.upload(np.ascontiguousarray(picture, np.float32))
         kind = "cuda" if place.kind == "tensorrt" else place.kind

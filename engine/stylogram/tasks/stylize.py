@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from stylogram_export.beside import Beside
 
 from .. import devices, losses, zoo
+from ..devices import graphs
 from ..devices import sessions as gpu
 from ..driver import Callback, Outcome, Stage, run
 from ..errors import Error, one_of
@@ -134,7 +135,7 @@ class Options(RunOptions):
         if self.margin is None and len(over["iterations"]) == 1:
             over["margin"] = 0
         # What a narrow network's gradients have not, pairs need not keep.
-        pairs = {"history_precision": "float16"} if self.precision in gpu.NARROW else {}
+        pairs = {"history_precision": "float16"} if self.precision in graphs.NARROW else {}
         chosen = pairs | self.of_optimiser() | {"scratch": self.scratch}
         if self.precondition is not None:
             chosen["precondition"] = self.precondition
@@ -217,7 +218,7 @@ class Stylization(Painting):
         model = self.model.pop() if index == len(self.sizes) - 1 else self.model[0]
         return StagedPass(model, self.taps.tensors, shape, **self._computing)
 
-    def _on_gpu(self, shape: Shape, place: gpu.Place) -> gpu.DevicePass:
+    def _on_gpu(self, shape: Shape, place: graphs.Place) -> gpu.DevicePass:
         with self._constants:
             return gpu.DevicePass(self.model[0], self.taps.tensors, shape, place)
 
