@@ -5,12 +5,11 @@ the losses write and the gradient on the picture are fixed arrays, and both sess
 """
 
 import ctypes
-import gc
 import math
 import mmap
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -86,19 +85,24 @@ def flushing() -> Iterator[None]:
 def give_back() -> None:
     """Return freed memory to the system: building the graphs leaves several copies of the weights in glibc's heap.
 
-    Where little has come since the last time, nothing is done: looking for cycles takes tens of milliseconds, and with
-    all that an embedding program keeps, longer.
+    Cycles are not looked for, which takes longer than a small picture: no model, session or array hangs in one. Where
+    little has come since the last time, nothing is done.
     """
     global _resident
     now = _resident_bytes()
     _resident = min(_resident, now)
     if 0 < now < _resident + LITTLE:
         return
-    gc.collect()  # models hang in cycles
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = _trim()
     if trim is not None:
         trim(0)
     _resident = _resident_bytes()
+
+
+@cache
+def _trim() -> Callable[[int], object] | None:
+    """glibc's malloc_trim, where there is one."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 LITTLE = 16 << 20
