@@ -38,6 +38,7 @@ GFLOP = 378.0 * (SIZE / 512) ** 2
 PRECISIONS = ("tf32", "bf16", "fp16")
 TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 ROUNDS, ITERATIONS = 5, 20
+HISTORY = 40  # pairs of L-BFGS on both sides: our default
 #: Layouts beside the one that is tried first.
 OTHERS = {"last": "ONNX Runtime's channels last", "first": "channels first"}
 
@@ -47,13 +48,13 @@ class Ours:
 
     def __init__(
         self, tensors: dict[str, Any], pair: list[Any], device: str, precision: str, pictures: int = 1,
-        graphs: bool = True, layout: str = "",
+        graphs: bool = True, layout: str = "", history: int = HISTORY,
     ) -> None:  # fmt: skip
         network = Network("vgg19", prepare(vgg.graph("vgg19", compare.STAGES, 4, tensors, "max")),
                           PREPROCESS["imagenet"], vgg.layers(compare.STAGES, 4))  # fmt: skip
         options = Options(
             network=network, content_weight=1.0, style_weight=1.0, tv_weight=1.0, scales=1, margin=0, size=SIZE,
-            history=100, device=device, precision=precision, iterations=10**6,
+            history=history, device=device, precision=precision, iterations=10**6,
         )  # fmt: skip
         work = Stylization(pair[0], [pair[1]], options)
         work.subjects *= pictures
@@ -128,7 +129,7 @@ class Theirs:
         self.picture = content.clone().requires_grad_()
         self._loss = torch.compile(self._losses, mode="reduce-overhead") if mode == "compile" else self._losses
         self._optimiser = torch.optim.LBFGS(
-            [self.picture], lr=1, max_iter=1, history_size=100, tolerance_grad=0, tolerance_change=0
+            [self.picture], lr=1, max_iter=1, history_size=HISTORY, tolerance_grad=0, tolerance_change=0
         )
 
     def _losses(self, picture: Tensor) -> Tensor:
@@ -284,6 +285,7 @@ def measure(seconds: float, keep: Callable[[dict[str, Any]], None]) -> dict[str,
         if time.perf_counter() + 15 < deadline:
             record["seconds_of_500_iterations"][precision] = whole_run(tensors, pair, precision)
     for precision in PRECISIONS:
+        case(precision, "cuda, 100 pairs", partial(Ours, tensors, pair, "cuda", precision, history=100))
         case(precision, "tensorrt", partial(Ours, tensors, pair, "tensorrt", precision))
         for layout, name in OTHERS.items():
             if layout in TRIED[precision]:

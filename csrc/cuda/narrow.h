@@ -52,9 +52,15 @@ STYLOGRAM_HD inline float narrowed(float x) {
 
 template <>
 STYLOGRAM_HD inline BFloat16 narrowed(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  BFloat16 narrow = {};
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrow.bits) : "f"(x));
+  return narrow;
+#else
+  if (x != x) return {0x7fff};  // as that instruction has it
   const std::uint32_t bits = bits_of(x);
-  if (x != x) return {static_cast<std::uint16_t>(bits >> 16 | 0x40U)};
   return {static_cast<std::uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16)};
+#endif
 }
 
 template <>

@@ -26,8 +26,8 @@ struct Cut {
 
 constexpr unsigned kThreads = 256;  // of a block of the streaming kernels
 
-/// Of a kernel that streams over a picture of `size` numbers: 16 for each thread, at most 2048 blocks.
-STYLOGRAM_HD constexpr Cut streaming(std::int64_t size) { return Cut(size, 16 * kThreads, 2048, 4 * kThreads); }
+/// Of a kernel that streams over a picture of `size` numbers: 4 for each thread, more where 2048 blocks are not enough.
+STYLOGRAM_HD constexpr Cut streaming(std::int64_t size) { return Cut(size, 4 * kThreads, 2048, 4 * kThreads); }
 
 /// The blocks (row, column) of the lower half of a symmetric matrix, numbered row by row.
 struct Half {

@@ -8,6 +8,8 @@ constexpr int kCount = static_cast<int>(kThreads);
 constexpr int kRows = 128;
 constexpr int kColumns = 64;
 constexpr int kStages = 2;
+template <class T>
+constexpr int kBlocks = STYLOGRAM_TENSOR_CORES && std::is_same_v<T, BFloat16> ? 3 : 1;  // on a multiprocessor, at least
 
 // The columns 8 t to 8 t + 7 of a warp's 32 are lane t's, so that it writes them at once: column c is multiplied at the
 // place that gives it to the lane (mma.h).
@@ -67,7 +69,7 @@ __device__ __forceinline__ void store(U* out, const float (&values)[8], std::int
 }
 
 template <class M, class T, bool Wide>
-__global__ void __launch_bounds__(kThreads) last_kernel(LastProduct product) {
+__global__ void __launch_bounds__(kThreads, kBlocks<T>) last_kernel(LastProduct product) {
   using Own = Tiles<M, T>;
   using U = Slope<T>;
   STYLOGRAM_SHARED(float, memory);

@@ -15,6 +15,7 @@ using narrow::Peak;
 
 constexpr int kTile = 32;  // a block turns kTile channels of kTile places
 constexpr int kRows = kThreads / kTile;
+constexpr int kFew = 4;  // channels
 
 // Of a cast from or, if it narrows, to T.
 template <class T, bool Narrow>
@@ -71,11 +72,37 @@ __global__ void __launch_bounds__(kThreads) turn_kernel(Cast c) {
   }
 }
 
+// The same for pictures, of a few channels: a place for each thread.
+template <class T, bool Narrow>
+__global__ void __launch_bounds__(kThreads) turn_few_kernel(Cast c) {
+  const std::int64_t place = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (place >= c.places) return;
+  const std::int64_t n = blockIdx.y;
+  const auto* x = static_cast<const From<T, Narrow>*>(c.x) + n * c.channels * c.places;
+  auto* y = static_cast<To<T, Narrow>*>(c.y) + n * c.channels * c.places;
+  const float scale = scale_of<Narrow>(c, n);
+  float values[kFew] = {};
+#pragma unroll
+  for (std::int64_t k = 0; k < kFew; ++k) {
+    if (k < c.channels) values[k] = widened(x[Narrow ? k * c.places + place : place * c.channels + k]);
+  }
+#pragma unroll
+  for (std::int64_t k = 0; k < kFew; ++k) {
+    if (k < c.channels) {
+      y[Narrow ? place * c.channels + k : k * c.places + place] = narrowed<To<T, Narrow>>(scale * values[k]);
+    }
+  }
+}
+
 template <class T, bool Narrow>
 void run(const char* op, const Cast& c, Stream stream) {
   if (!c.turned) {
     const unsigned blocks = streaming(c.channels * c.places).count;
     launch(op, cast_kernel<T, Narrow>, grid(op, blocks, c.n), kThreads, 0, stream, c);
+    return;
+  }
+  if (c.channels <= kFew) {
+    launch(op, turn_few_kernel<T, Narrow>, grid(op, ceil_div(c.places, kThreads), c.n), kThreads, 0, stream, c);
     return;
   }
   const std::int64_t tiles = ceil_div(c.channels, kTile) * ceil_div(c.places, kTile);

@@ -10,7 +10,8 @@ namespace {
 
 constexpr int kTile = GramPlan::kTile;
 constexpr std::int64_t kTileSize = kTile * kTile;
-constexpr int kGroups = 8;  // of 32 threads that add up the splits of 32 numbers
+constexpr int kGroups = 8;               // of 32 threads that add up the splits of 32 numbers
+constexpr std::int64_t kFewSplits = 16;  // which one thread adds up
 
 // W of each picture. A weight that is negative or not finite, or a mask of zeros, makes it NaN, and the loss with it:
 // nothing can be thrown from here.
@@ -29,7 +30,7 @@ __global__ void __launch_bounds__(1024)
 }
 
 template <class Form>
-__global__ void __launch_bounds__(kSquareThreads)
+__global__ void __launch_bounds__(kSquareThreads, sizeof(typename Form::Number) == 2 ? 4 : 1)
     gram_tiles(const void* features, const float* mask, std::int64_t mask_stride, std::int64_t c, std::int64_t p,
                float* partials) {
   using Product = SquareProduct<Form>;
@@ -60,28 +61,34 @@ struct Finish {
   double* value;
 };
 
-// 32 numbers of a tile for each block of 256 threads; both halves are written.
-template <class U>
+// Some numbers of a tile for each block of 256 threads, as many as there are threads in a group; both halves are
+// written.
+template <class U, int Groups>
 __global__ void __launch_bounds__(kThreads) gram_finish(Finish f, double* blocks, unsigned* counters) {
-  __shared__ double groups[kGroups][32];
+  constexpr unsigned numbers = kThreads / Groups;
+  __shared__ double groups[Groups][numbers];
   const GramPlan plan(f.c, f.p);
   const std::int64_t n = blockIdx.y;
-  const std::int64_t tile = blockIdx.x / (kTileSize / 32);
-  const std::int64_t inside = blockIdx.x % (kTileSize / 32) * 32 + threadIdx.x % 32;
+  const std::int64_t tile = blockIdx.x / (kTileSize / numbers);
+  const std::int64_t inside = blockIdx.x % (kTileSize / numbers) * numbers + threadIdx.x % numbers;
   double sum = 0;
 #pragma unroll 8
-  for (std::int64_t split = threadIdx.x / 32; split < plan.positions.count; split += kGroups) {
+  for (std::int64_t split = threadIdx.x / numbers; split < plan.positions.count; split += Groups) {
     const std::int64_t from = ((n * plan.positions.count + split) * plan.tiles + tile) * kTileSize;
     sum += static_cast<double>(f.partials[from + inside]);
   }
-  groups[threadIdx.x / 32][threadIdx.x % 32] = sum;
-  __syncthreads();
+  if constexpr (Groups > 1) {
+    groups[threadIdx.x / numbers][threadIdx.x % numbers] = sum;
+    __syncthreads();
+  }
   const std::int64_t i = Half::row(tile) * kTile + inside / kTile;
   const std::int64_t j = Half::column(tile) * kTile + inside % kTile;
   double term = 0;
-  if (threadIdx.x < 32 && i < f.c && j <= i) {
-    sum = 0;
-    for (int g = 0; g < kGroups; ++g) sum += groups[g][threadIdx.x];
+  if (threadIdx.x < numbers && i < f.c && j <= i) {
+    if constexpr (Groups > 1) {
+      sum = 0;
+      for (int g = 0; g < Groups; ++g) sum += groups[g][threadIdx.x];
+    }
     const double weight = f.sums == nullptr ? static_cast<double>(f.p) : f.sums[n];
     const auto g = static_cast<float>(f.unit * f.unit * sum / weight);
     const std::int64_t lower = (n * f.c + i) * f.c + j;
@@ -166,10 +173,22 @@ void gram_of(const char* op, const ops::GramShape& shape, Finish finish, const v
   finish.p = shape.p;
   finish.unit = static_cast<double>(form.unit);
   finish.partials = partials;
-  const bool narrow = form.number == Number::bfloat16;
-  launch(op, narrow ? gram_finish<BFloat16> : gram_finish<float>,
-         grid(op, GramPlan(shape.c, shape.p).tiles * (kTileSize / 32), shape.n), kThreads, 0, stream, finish,
-         work.doubles + places.blocks, work.counters);
+  const auto launch_finish = [&](auto type, auto groups) {
+    using U = decltype(type);
+    constexpr int count = decltype(groups)::value;
+    const GramPlan plan(shape.c, shape.p);
+    launch(op, gram_finish<U, count>, grid(op, plan.tiles * (kTileSize * count / kThreads), shape.n), kThreads, 0,
+           stream, finish, work.doubles + places.blocks, work.counters);
+  };
+  const auto with_type = [&](auto groups) {
+    if (form.number == Number::bfloat16) return launch_finish(BFloat16{}, groups);
+    launch_finish(float{}, groups);
+  };
+  if (GramPlan(shape.c, shape.p).positions.count > kFewSplits) {
+    with_type(std::integral_constant<int, kGroups>{});
+  } else {
+    with_type(std::integral_constant<int, 1>{});
+  }
 }
 
 void gram(const ops::GramShape& shape, const void* features, float* out, Stream stream) {
