@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from stylogram import _core, devices, memory, painting, stylize
 from stylogram.devices import graphs, library, sessions, tensorrt
 from stylogram.devices.arrays import Queue
-from stylogram.devices.course import AHEAD
+from stylogram.devices.course import AHEAD, DeviceObjective
 from stylogram.devices.features import DeviceFeatures
 from stylogram.devices.graphs import Place
 from stylogram.devices.sessions import DevicePass
@@ -52,16 +52,6 @@ def painted(device, **more):
 
 def losses(result):
     return np.array([row["loss"] for row in result.trace])
-
-
-def test_more_numbers_than_onnx_runtime_counts_are_one_clear_line(place):
-    model, taps, shape = folded(nets.narrow(), ["conv1_1"]), ["conv1_1"], (1, 3, 16384, 32768)
-    said = r"conv1_1:linear would have 3221225472 numbers.* counts to 2147483647"
-    with pytest.raises(Failed, match=said) as found:
-        graphs.derivative_for(model, taps, shape, "gradient", place)
-    assert memory.ran_out(found.value)  # a group of pictures is tried again by halves
-    with pytest.raises(Failed, match=said):
-        sessions.features_of(model, taps, np.broadcast_to(np.float32(0), shape), place)
 
 
 def test_a_pass_is_the_cpus(place):
@@ -229,6 +219,18 @@ def test_a_callback_sees_every_iteration_and_may_look(place):
     painted("cuda", iterations=13, callback=look)
     assert seen == list(range(14))
     assert all(np.isfinite(shown).all() and np.isfinite(best).all() for shown, best in pictures)
+
+
+def test_the_gpu_has_work_while_the_host_is_told(place, monkeypatch):
+    step, steps, told = DeviceObjective._iterate, [], {}
+
+    def counted(self):
+        steps.append(1)
+        step(self)
+
+    monkeypatch.setattr(DeviceObjective, "_iterate", counted)
+    painted("cuda", iterations=25, callback=lambda progress: told.setdefault(progress.iteration, len(steps)))
+    assert (told[0], told[1], told[AHEAD], told[AHEAD + 1], told[25]) == (1 + AHEAD, 1 + 2 * AHEAD, 21, 26, 26)
 
 
 def test_a_gpu_that_breaks_leaves_the_best_so_far(place, monkeypatch):

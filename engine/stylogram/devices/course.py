@@ -1,7 +1,8 @@
 """A stage on a GPU: iterations run there some at a time, and the host reads afterwards what they were.
 
 The driver turns the same crank as on the CPU. But an iteration is only put into the queue, and every `AHEAD` of them
-the host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Our kernels are
+the host looks: the losses of each have been recorded on the GPU, and so has each picture's best. Before the driver is
+told of them the next ones are put in, so that the GPU has work while Python has its. Our kernels are
 captured in three graphs: the losses on features, those on the picture with the record, and the step. With the two
 sessions, each a graph too, an iteration is five calls.
 """
@@ -26,7 +27,7 @@ from .optimise import DeviceOptimiser, optimiser_of
 from .sessions import DevicePass
 from .terms import DevicePictureTerm, DeviceTerm, moved
 
-AHEAD = 10  # iterations between two looks; a callback that asks for the picture gets that of the last one
+AHEAD = 10  # iterations between two looks; a callback that asks for the picture gets that of the last one put in
 #: How Gram products are multiplied; float16 would overflow where TF32, with as many bits, does not.
 MATH = {"fp32": "fp32", "tf32": "tf32", "bf16": "bf16", "fp16": "tf32"}
 KEEP_EVERY = 1.0  # seconds between copies of the best picture on the host, for a GPU that is lost
@@ -35,7 +36,7 @@ KEEP_EVERY = 1.0  # seconds between copies of the best picture on the host, for 
 class DeviceObjective(Objective):
     """objective.Objective for a DevicePass, and the optimiser with it.
 
-    `picture` and `gradient` are copies on the host of the present ones, which may be up to AHEAD iterations further
+    `picture` and `gradient` are copies on the host of the present ones, which may be up to 2 AHEAD iterations further
     than the last evaluate() told of. `clamp` (low, high): where the picture is put after every step.
     """
 
@@ -54,7 +55,9 @@ class DeviceObjective(Objective):
         self._pass, self._queue, self._optimiser, self._clamp = network, queue, optimiser, clamp
         self._on_features: list[DeviceTerm] = [moved(term, queue, network.taps_on_gpu) for term in features]
         self._on_pictures: list[DevicePictureTerm] = [moved(term, queue) for term in pictures]
-        self._left, self._ahead, self._evaluated = iterations, ahead, 0
+        self._left, self._ahead = iterations, ahead
+        self._evaluated = self._waiting = 0  # iterations, and those of which the host has not read
+        self._broken: Exception | None = None
         self._rows: list[NDArray[np.float64]] = []
         self._graphs: dict[str, Graph] = {}
         self._done: set[str] = set()
@@ -102,24 +105,37 @@ class DeviceObjective(Objective):
         """Nothing: the step was taken on the GPU, and the picture does not come down for it."""
 
     def evaluate(self) -> None:
-        """Take the next iteration's losses, after running some more where there are none."""
+        """Take the next iteration's losses, waiting for some more where there are none."""
         if not self._rows:
-            self._run(1 if self._evaluated == 0 else min(self._ahead, max(self._left, 1)))
+            started = time.perf_counter()
+            with failing("an iteration"):
+                self._look()
+            self.seconds["forward"] += time.perf_counter() - started  # the parts are not told apart here
         row = self._rows.pop(0)
         self.values[:], self.total[:], self._flags[:] = row[:-2], row[-2], row[-1]
 
-    def _run(self, count: int) -> None:
-        started = time.perf_counter()
-        first = self._evaluated
-        with failing("an iteration"):
-            _core.cuda_use(self._queue.index)
-            _core.cuda_set_math(MATH[self._pass.place.precision])
-            for _ in range(count):
-                self._iterate()
-            record = self._record.download()
-        self._rows = [record[at % self._ahead] for at in range(first, self._evaluated)]
-        self._left -= count if first else 0
-        self.seconds["forward"] += time.perf_counter() - started  # the parts are not told apart here
+    def _look(self) -> None:
+        """Wait for the iterations that are in the queue, and put in the next ones before anybody is told of these."""
+        if self._broken is not None:
+            raise self._broken
+        if not self._waiting:
+            self._put(1)
+        record = self._record.download()
+        last = self._evaluated
+        self._rows = [record[at % self._ahead] for at in range(last - self._waiting, last)]
+        self._waiting = 0
+        try:
+            self._put(min(self._ahead, self._left))
+        except (RuntimeError, Failed) as problem:  # for the next look: these are told of first
+            self._broken = problem
+
+    def _put(self, count: int) -> None:
+        _core.cuda_use(self._queue.index)
+        _core.cuda_set_math(MATH[self._pass.place.precision])
+        for _ in range(count):
+            self._left -= 1 if self._evaluated else 0
+            self._iterate()
+        self._waiting += count
 
     def _iterate(self) -> None:
         """A step from the last gradient, unless there is none yet, and an evaluation."""
