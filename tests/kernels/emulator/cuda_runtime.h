@@ -2,7 +2,7 @@
 //
 // Every thread of a block is a fiber; a block's warps run one after the other, in an order that changes from phase to
 // phase, up to the next barrier or exchange of their lanes. So sums, indices, barriers and launches are tested, and
-// what tensor cores and shuffles do by what NVIDIA's documentation says of them; timing and the memory model are not.
+// what tensor cores and shuffles do by what NVIDIA's documentation says of them; races.cpp finds accesses in no order.
 // Memory ends at a page that may not be touched. A stream that is captured keeps its launches until its graph is run.
 #pragma once
 
