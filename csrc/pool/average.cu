@@ -1,5 +1,6 @@
 #include "cuda/registry.h"
 #include "pool/average.h"
+#include "pool/fours.h"
 #include "pool/places.h"
 
 namespace stylogram::cuda {
@@ -34,12 +35,51 @@ __global__ void __launch_bounds__(kThreads) average_kernel(AveragePool p) {
   }
 }
 
+// The same for windows of 2x2, side by side.
+struct Mean {
+  static constexpr bool kGradient = false;
+
+  template <class T, Form F>
+  __device__ static void run(const AveragePool& p, const Cell<T, F>& cell) {
+    const auto x = cell.input(p.given);
+    typename Cell<T, F>::Values y;
+#pragma unroll
+    for (int i = 0; i < cell.kCount; ++i) {
+      float sum = 0;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) sum += widened(x.places[k].values[i]);
+      y.values[i] = narrowed<T>(p.scale * sum);
+    }
+    cell.set_output(p.made, y);
+  }
+};
+
+struct Spread {
+  static constexpr bool kGradient = true;
+
+  template <class T, Form F>
+  __device__ static void run(const AveragePool& p, const Cell<T, F>& cell) {
+    typename Cell<T, F>::Values gy = {};
+    if (cell.whole()) gy = cell.output(p.given);
+    Fours<T, Cell<T, F>::kCount> gx;
+#pragma unroll
+    for (int i = 0; i < cell.kCount; ++i) {
+      const T value = narrowed<T>(p.scale * (0.0F + widened(gy.values[i])));
+#pragma unroll
+      for (int k = 0; k < 4; ++k) gx.places[k].values[i] = value;
+    }
+    cell.set_input(p.made, gx);
+  }
+};
+
 void average_pool(const AveragePool& p, Stream stream) {
+  if (launch_fours<Mean>("average_pool", p, aligned(p.given, p.made), stream)) return;
   launch_pool("average_pool", p, false,
               {average_kernel<float, false>, average_kernel<Float16, false>, average_kernel<BFloat16, false>}, stream);
 }
 
 void average_pool_gradient(const AveragePool& p, Stream stream) {
+  if (launch_fours<Spread>("average_pool_gradient", p, aligned(p.given, p.made), stream)) return;
   launch_pool("average_pool_gradient", p, true,
               {average_kernel<float, true>, average_kernel<Float16, true>, average_kernel<BFloat16, true>}, stream);
 }

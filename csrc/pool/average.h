@@ -3,7 +3,7 @@
 //   y[o]  = scale Σ x over window o
 //   gx[p] = scale Σ gy[o] over the windows o that p is in
 //
-// As max.h: each number that is made has a thread of its own.
+// As max.h: each number is made by one thread.
 #pragma once
 
 #include "dispatch.h"

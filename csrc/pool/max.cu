@@ -1,4 +1,5 @@
 #include "cuda/registry.h"
+#include "pool/fours.h"
 #include "pool/max.h"
 #include "pool/places.h"
 
@@ -6,6 +7,9 @@ namespace stylogram::cuda {
 namespace {
 
 using pool::MaxPool;
+
+// Of a window's highest so far and its next.
+__device__ float higher(float highest, float value) { return value > highest || value != value ? value : highest; }
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) pool_kernel(MaxPool p) {
@@ -23,8 +27,7 @@ __global__ void __launch_bounds__(kThreads) pool_kernel(MaxPool p) {
     float highest = -INFINITY;
     for (std::int64_t i = rows.begin; i < rows.end; ++i) {
       for (std::int64_t j = columns.begin; j < columns.end; ++j) {
-        const float value = widened(x[(i * w.width + j) * p.channels + place.channel]);
-        if (value > highest || value != value) highest = value;
+        highest = higher(highest, widened(x[(i * w.width + j) * p.channels + place.channel]));
       }
     }
     y[at] = narrowed<T>(highest);
@@ -72,11 +75,71 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(MaxPool p) {
   }
 }
 
+// narrowed<T>(x) of what T has.
+template <class T>
+__device__ T exactly(float x) {
+  return narrowed<T>(x);
+}
+template <>
+__device__ BFloat16 exactly(float x) {
+  const std::uint32_t bits = bits_of(x) >> 16;
+  return {static_cast<std::uint16_t>(x != x ? bits | 0x40U : bits)};
+}
+
+// The same for windows of 2x2, side by side.
+struct Highest {
+  static constexpr bool kGradient = false;
+
+  template <class T, Form F>
+  __device__ static void run(const MaxPool& p, const Cell<T, F>& cell) {
+    const auto x = cell.input(p.x);
+    typename Cell<T, F>::Values y;
+#pragma unroll
+    for (int i = 0; i < cell.kCount; ++i) {
+      float highest = widened(x.places[0].values[i]);
+#pragma unroll
+      for (int k = 1; k < 4; ++k) highest = higher(highest, widened(x.places[k].values[i]));
+      y.values[i] = exactly<T>(highest);
+    }
+    cell.set_output(p.made, y);
+  }
+};
+
+struct ToHighest {
+  static constexpr bool kGradient = true;
+
+  template <class T, Form F>
+  __device__ static void run(const MaxPool& p, const Cell<T, F>& cell) {
+    Fours<T, Cell<T, F>::kCount> gx = {};
+    if (cell.whole()) {
+      const auto x = cell.input(p.x);
+      const auto gy = cell.output(p.gy);
+#pragma unroll
+      for (int i = 0; i < cell.kCount; ++i) {
+        const T value = exactly<T>(0.0F + widened(gy.values[i]));
+        float highest = -INFINITY;
+#pragma unroll
+        for (int k = 0; k < 4; ++k) highest = fmaxf(highest, widened(x.places[k].values[i]));  // not a NaN
+        bool found = !(highest > (p.positive ? 0.0F : -INFINITY));
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          const bool here = !found && widened(x.places[k].values[i]) == highest;
+          gx.places[k].values[i] = here ? value : T{};
+          found = found || here;
+        }
+      }
+    }
+    cell.set_input(p.made, gx);
+  }
+};
+
 void max_pool(const MaxPool& p, Stream stream) {
+  if (launch_fours<Highest>("max_pool", p, aligned(p.x, p.made), stream)) return;
   launch_pool("max_pool", p, false, {pool_kernel<float>, pool_kernel<Float16>, pool_kernel<BFloat16>}, stream);
 }
 
 void max_pool_gradient(const MaxPool& p, Stream stream) {
+  if (launch_fours<ToHighest>("max_pool_gradient", p, aligned(p.x, p.gy, p.made), stream)) return;
   launch_pool("max_pool_gradient", p, true,
               {gradient_kernel<float>, gradient_kernel<Float16>, gradient_kernel<BFloat16>}, stream);
 }

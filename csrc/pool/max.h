@@ -3,8 +3,9 @@
 //   y[o]  = max of x over window o                                          a NaN wins
 //   gx[p] = Σ gy[o] over the windows o whose first maximum is at p          0 where there is none
 //
-// First: in the order of rows. Each number that is made has a thread of its own, which looks at all that it depends on:
-// nothing is added up by several, so that the same input gives the same bits, those of pool/max_gradient.h.
+// First: in the order of rows. Each number is made by one thread, which looks at all that it depends on: nothing is
+// added up by several, so that the same input gives the same bits, those of pool/max_gradient.h. Windows of 2x2 that
+// lie side by side have kernels of their own, with these bits in less time (fours.h).
 #pragma once
 
 #include <cstdint>

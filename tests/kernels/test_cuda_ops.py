@@ -161,6 +161,36 @@ def test_averages_are_the_formula_and_its_transpose(
         assert (got == wanted).all()  # quarters: sums are exact
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "shape", [(2, 8, 6, 8), (1, 16, 5, 7), (3, 24, 4, 9), (1, 64, 7, 16), (2, 5, 9, 24), (2, 12, 8, 6), (2, 8, 7, 1)]
+)
+def test_pools_of_2x2_have_the_bits_of_those_of_any_window(place: Place, shape: tuple[int, ...], kind: str) -> None:
+    """An odd number of channels, last, is left to the kernels for any window: one more here than the others get."""
+    (n, c, h, w), dtype = shape, KINDS[kind][0]
+    rng, sizes = np.random.default_rng(2), (h // 2, w // 2)
+    x, gy = draw((n, h, w, c | 1), 0, dtype), draw((n, *sizes, c | 1), 1, dtype)
+    for odd in (np.nan, -np.nan, np.inf, -np.inf):
+        x[rng.random(x.shape) < 0.1] = odd
+    x[0, :2, :2, :2] = [-np.inf, np.nan]  # no maximum
+    gy[rng.random(gy.shape) < 0.1] = np.nan
+    tame = np.where(np.isfinite(x), x, np.array(np.nan, dtype))  # sums of one kind of NaN
+    windows = {"kernel_shape": (2, 2), "strides": (2, 2), "before": (0, 0)}
+    for op, given, made, words in (
+        ("CudaMaxPool", [x], gy, {"sizes": sizes}),
+        ("CudaMaxPoolGradient", [x, gy], x, {"positive": 0}),
+        ("CudaMaxPoolGradient", [x, gy], x, {"positive": 1}),
+        ("CudaAveragePool", [tame], gy, {"sizes": sizes, "scale": 0.3}),
+        ("CudaAveragePoolGradient", [gy], x, {"sizes": (h, w), "scale": 0.3}),
+    ):
+        wanted = run(place, op, given, made.shape, kind, **windows, **words, channels_last=1)[..., :c]
+        for last, order in ((1, (0, 1, 2, 3)), (0, (0, 3, 1, 2))):
+            fewer = [np.ascontiguousarray(values[..., :c].transpose(order)) for values in given]
+            one = np.ascontiguousarray(wanted.transpose(order))
+            got = run(place, op, fewer, one.shape, kind, **windows, **words, channels_last=last)
+            assert got.tobytes() == one.tobytes()
+
+
 def test_more_planes_than_a_grid_has_rows_of_blocks(place: Place) -> None:
     """With channels first each channel of each picture is a plane: here 65536, one more than fit into a grid's y."""
     x = draw((128, 512, 2, 2), 0, np.float32)
