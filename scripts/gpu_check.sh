@@ -130,7 +130,7 @@ sanitize() {
   chosen+=" or two_loop and 3000-4 or pyramid_is and 5-shape0 or adam"
   sanitized "$1" "$chosen" tests/kernels/test_cuda.py tests/kernels/test_cuda_last.py || return
   [[ $network == yes ]] || return 0
-  chosen="(pools_are or averages_are) and shape1 and kernel2 or a_bias and shape1 or a_relu and 4099"
+  chosen="(pools_are or averages_are) and shape1 and kernel2 or bits_of_those and shape1 or a_bias and shape1 or a_relu and 4099"
   sanitized "$1" "$chosen or casts_are and shape2 or the_peak" tests/kernels/test_cuda_ops.py
 }
 sanitized() {
