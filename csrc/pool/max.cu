@@ -75,17 +75,6 @@ __global__ void __launch_bounds__(kThreads) gradient_kernel(MaxPool p) {
   }
 }
 
-// narrowed<T>(x) of what T has.
-template <class T>
-__device__ T exactly(float x) {
-  return narrowed<T>(x);
-}
-template <>
-__device__ BFloat16 exactly(float x) {
-  const std::uint32_t bits = bits_of(x) >> 16;
-  return {static_cast<std::uint16_t>(x != x ? bits | 0x40U : bits)};
-}
-
 // The same for windows of 2x2, side by side.
 struct Highest {
   static constexpr bool kGradient = false;
@@ -99,7 +88,7 @@ struct Highest {
       float highest = widened(x.places[0].values[i]);
 #pragma unroll
       for (int k = 1; k < 4; ++k) highest = higher(highest, widened(x.places[k].values[i]));
-      y.values[i] = exactly<T>(highest);
+      y.values[i] = narrowed<T>(highest);
     }
     cell.set_output(p.made, y);
   }
@@ -116,7 +105,7 @@ struct ToHighest {
       const auto gy = cell.output(p.gy);
 #pragma unroll
       for (int i = 0; i < cell.kCount; ++i) {
-        const T value = exactly<T>(0.0F + widened(gy.values[i]));
+        const T value = narrowed<T>(0.0F + widened(gy.values[i]));
         float highest = -INFINITY;
 #pragma unroll
         for (int k = 0; k < 4; ++k) highest = fmaxf(highest, widened(x.places[k].values[i]));  // not a NaN
