@@ -345,7 +345,7 @@ class Lbfgs final : public LbfgsState {
     launch(op, add_up, grid(op, ceil_div(state_.slots * kKinds, kThreads / 32), state_.n), kThreads, 0, stream, state_,
            work.doubles, slices);
     launch(op, solve, dim3(static_cast<unsigned>(state_.n)), static_cast<unsigned>(ceil_div(state_.slots, 32) * 32),
-           3 * slots * sizeof(double), stream, state_);
+           2 * slots * sizeof(double), stream, state_);
     launch(op, half ? move<2> : move<1>, grid(op, move_slices(state_.d).count, state_.n), kThreads,
            2 * slots * sizeof(float), stream, state_, x, gradient);
   }
