@@ -20,6 +20,12 @@ constexpr int kMostHalvings = 10;
 constexpr std::int64_t kMostSlots = 1024;  // threads of the recursion: one for each pair
 constexpr int kTop = 14;                   // the exponent to which a chunk's largest number is brought in float16
 constexpr float kSmallest = 0x1p-14F;      // of a half with all its bits; what is below is 0
+// Blocks of form_products that a multiprocessor is to hold: on 132 of them 512x512 is one wave with 6, where they fit.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+constexpr int kResident = 6;
+#else
+constexpr int kResident = 0;  // not said
+#endif
 
 STYLOGRAM_HD constexpr Cut product_slices(std::int64_t d) { return Cut(d, kChunk, 1024, kChunk); }
 STYLOGRAM_HD constexpr Cut move_slices(std::int64_t d) { return Cut(d, 4 * kThreads, 8192, kThreads); }
@@ -114,9 +120,11 @@ __device__ void seal(float* values, Float16* to, float* unit) {
   if (threadIdx.x == 0) *unit = power;
 }
 
-// partials (n, slots, kinds, slices), by age.
+// partials (n, slots, kinds, slices), by age. From the newest pair back: `move` goes on with the oldest ones, which the
+// cache has just got, and leaves it the newest.
 template <bool Half>
-__global__ void __launch_bounds__(kThreads) form_products(State state, const float* gradient, double* partials) {
+__global__ void __launch_bounds__(kThreads, Half ? kResident : 0)
+    form_products(State state, const float* gradient, double* partials) {
   __shared__ __align__(16) float g[kChunk];
   __shared__ __align__(16) float new_y[kChunk];
   __shared__ __align__(16) float new_s[Half ? kChunk : 4];
@@ -151,7 +159,7 @@ __global__ void __launch_bounds__(kThreads) form_products(State state, const flo
       seal(new_y, state.halves_y(n, forming) + begin, units + 1);
       __syncthreads();
     }
-    for (int age = static_cast<int>(threadIdx.x / 32); age < ages; age += static_cast<int>(kThreads / 32)) {
+    for (int age = ages - 1 - static_cast<int>(threadIdx.x / 32); age >= 0; age -= static_cast<int>(kThreads / 32)) {
       const int slot = picture.slot(age, state.slots);
       double* own = sums + age * kKinds;
       if (!Half) {
