@@ -8,6 +8,7 @@
 #include "cuda/reduce.h"
 #include "cuda/registry.h"
 #include "cuda/states.h"
+#include "lbfgs/move.h"
 #include "lbfgs/recursion.h"
 #include "ops/lbfgs.h"
 
@@ -28,7 +29,6 @@ constexpr int kResident = 0;  // not said
 #endif
 
 STYLOGRAM_HD constexpr Cut product_slices(std::int64_t d) { return Cut(d, kChunk, 1024, kChunk); }
-STYLOGRAM_HD constexpr Cut move_slices(std::int64_t d) { return Cut(d, 4 * kThreads, 8192, kThreads); }
 
 // What to do with a picture, before any pair is looked at: see ops::Lbfgs::choose.
 __device__ void choose(Picture& picture, const double* value, const Options& options) {
@@ -221,85 +221,6 @@ __global__ void __launch_bounds__(kMostSlots) solve(State state) {
   picture.has_previous = 1;
 }
 
-// Half the last step, or a first one, from the previous point, whose gradient the forming pair still has.
-__device__ float step_back(const State& state, std::int64_t n, const Picture& picture, std::int64_t i) {
-  const int forming = picture.forming(state.slots);
-  if (picture.outcome == Outcome::halved) return 0.5F * state.forming_s(n, forming)[i];
-  return -picture.length * state.forming_y(n, forming)[i];
-}
-
-struct alignas(4) TwoHalves {
-  Float16 values[2];
-};
-
-// Adds a pair's part of the direction at `Each` places from i on.
-template <int Each>
-__device__ void add_pair(const State& state, std::int64_t n, int slot, std::int64_t i, const float* coefficients,
-                         float (&direction)[Each]) {
-  if constexpr (Each == 1) {
-    direction[0] += coefficients[0] * state.pair_s(n, slot)[i] + coefficients[1] * state.pair_y(n, slot)[i];
-  } else {
-    const float* units = state.unit(n, slot, i);
-    const TwoHalves s = *reinterpret_cast<const TwoHalves*>(state.halves_s(n, slot) + i);
-    const TwoHalves y = *reinterpret_cast<const TwoHalves*>(state.halves_y(n, slot) + i);
-    for (int u = 0; u < Each; ++u) {
-      direction[u] +=
-          coefficients[0] * (units[0] * widened(s.values[u])) + coefficients[1] * (units[1] * widened(y.values[u]));
-    }
-  }
-}
-
-// `Each`: numbers a thread has at once, 2 of pairs in float16.
-template <int Each>
-__global__ void __launch_bounds__(kThreads) move(State state, float* x, const float* gradient) {
-  STYLOGRAM_SHARED(float, coefficients);  // of s and y by age
-  const std::int64_t n = blockIdx.y;
-  const Picture picture = state.pictures[n];
-  if (picture.outcome == Outcome::not_finite) return;
-  const bool back = picture.outcome == Outcome::halved || picture.outcome == Outcome::restarted;
-  for (int age = static_cast<int>(threadIdx.x); age < picture.count; age += kThreads) {
-    coefficients[2 * age] = state.of_s[n * state.slots + age];
-    coefficients[2 * age + 1] = state.of_y[n * state.slots + age];
-  }
-  __syncthreads();
-  const int forming = picture.forming(state.slots);
-  float* new_s = state.forming_s(n, forming);
-  float* new_y = state.forming_y(n, forming);
-  float* previous = state.previous == nullptr ? nullptr : state.previous + n * state.stride;
-  const Cut cut = move_slices(state.d);
-  const std::int64_t end = cut.end(blockIdx.x);
-  for (std::int64_t i = cut.begin(blockIdx.x) + Each * threadIdx.x; i < end; i += Each * kThreads) {
-    float direction[Each] = {};
-    float slopes[Each] = {};
-    if (!back) {
-      for (int u = 0; u < Each; ++u) {
-        slopes[u] = i + u < end ? gradient[n * state.d + i + u] : 0.0F;
-        direction[u] = picture.of_gradient * slopes[u];
-      }
-      int slot = picture.oldest;
-#pragma unroll 8
-      for (int age = 0; age < picture.count; ++age) {
-        add_pair<Each>(state, n, slot, i, coefficients + 2 * age, direction);
-        slot = slot + 1 == state.slots ? 0 : slot + 1;
-      }
-    }
-    for (int u = 0; u < Each && i + u < end; ++u) {
-      float* place = x + n * state.d + i + u;
-      if (back) {
-        const float step = step_back(state, n, picture, i + u);
-        new_s[i + u] = step;
-        *place = previous[i + u] + step;
-        continue;
-      }
-      const float step = picture.length * direction[u];
-      if (previous != nullptr) previous[i + u] = *place;
-      new_s[i + u] = step;
-      new_y[i + u] = slopes[u];
-      *place += step;
-    }
-  }
-}
-
 class Lbfgs final : public LbfgsState {
  public:
   Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options, Precision precision)
@@ -354,8 +275,8 @@ class Lbfgs final : public LbfgsState {
            work.doubles, slices);
     launch(op, solve, dim3(static_cast<unsigned>(state_.n)), static_cast<unsigned>(ceil_div(state_.slots, 32) * 32),
            2 * slots * sizeof(double), stream, state_);
-    launch(op, half ? move<2> : move<1>, grid(op, move_slices(state_.d).count, state_.n), kThreads,
-           2 * slots * sizeof(float), stream, state_, x, gradient);
+    launch(op, half ? move<Float16> : move<float>, grid(op, move_slices(state_.d).count, state_.n),
+           half ? kMovers<Float16> : kMovers<float>, 2 * slots * sizeof(float), stream, state_, x, gradient);
   }
 
   void look(std::int64_t* counts, Outcome* outcomes, Stream stream) const override {
