@@ -17,6 +17,9 @@ constexpr int kKinds = 4;     // of products: s.y, y.y, s.g, y.g
 constexpr int kAhead = 8;     // rows of scalars that are read at once
 constexpr int kChunk = 1024;  // numbers whose y and g stay in shared memory while the pairs pass by
 
+// A place in a ring, from one that is at most a turn too far.
+__device__ inline int around(int place, int slots) { return place < slots ? place : place - slots; }
+
 // As ops::Lbfgs::Picture and lbfgs::History. Ages count from the oldest pair; the forming one has age `count`.
 struct Picture {
   std::int32_t oldest, count;
@@ -25,7 +28,7 @@ struct Picture {
   float of_gradient, length;
   double norm, previous_norm, previous_value;
 
-  __device__ int slot(int age, int slots) const { return (oldest + age) % slots; }
+  __device__ int slot(int age, int slots) const { return around(oldest + age, slots); }
   __device__ int forming(int slots) const { return slot(count, slots); }
 };
 
@@ -58,117 +61,117 @@ struct State {
   }
 };
 
-// One picture's scalars in one block, a thread for each pair.
+// One picture's scalars in one block, a thread for each pair. What a thread alone needs is in its registers; two
+// numbers of each pair are in shared memory, for the other threads.
 class Recursion {
  public:
   __device__ Recursion(const State& state, double* shared)
       : state_(state),
         picture_(state.pictures[blockIdx.x]),
         n_(blockIdx.x),
+        slots_(state.slots),
         age_(static_cast<int>(threadIdx.x)),
-        sum_(shared),
-        inverse_(sum_ + state.slots),
-        alpha_(inverse_ + state.slots) {}
+        oldest_(picture_.oldest),
+        count_(picture_.count),
+        alpha_(shared),
+        step_(alpha_ + state.slots) {}
 
   // Keeps the forming pair if its y.s is more than the curvature: see lbfgs::History::absorb. Returns the product that
   // is of age 0 now.
   __device__ int absorb() {
-    const int count = picture_.count;
-    const double sy = product(count, 0);
-    const bool kept = sy > state_.options.curvature && isfinite(sy) && isfinite(product(count, 1));
-    const int newest = picture_.forming(state_.slots);
-    if (kept && age_ <= count) {
-      const int a = picture_.slot(age_, state_.slots);
-      *at(state_.sy, a, newest) = *at(state_.ys, newest, a) = product(age_, 0);
-      *at(state_.yy, a, newest) = *at(state_.yy, newest, a) = product(age_, 1);
+    const double sy = product(count_, 0);
+    const bool kept = sy > state_.options.curvature && isfinite(sy) && isfinite(product(count_, 1));
+    if (kept && age_ <= count_) {
+      const int newest = slot(count_);
+      const int own = slot(age_);
+      *at(state_.sy, own, newest) = *at(state_.ys, newest, own) = product(age_, 0);
+      *at(state_.yy, own, newest) = *at(state_.yy, newest, own) = product(age_, 1);
     }
+    const bool full = count_ + 1 == slots_;
+    if (kept && full) oldest_ = slot(1);
+    if (kept && !full) ++count_;
     __syncthreads();  // the picture is read before it changes, the products are there before they are used
-    const bool full = count + 1 == state_.slots;
     if (age_ == 0) {
       if (!kept) picture_.outcome = Outcome::rejected;
-      if (kept && full) picture_.oldest = picture_.slot(1, state_.slots);
-      if (kept && !full) picture_.count = count + 1;
+      picture_.oldest = oldest_;
+      picture_.count = count_;
     }
-    __syncthreads();
     return kept && full ? 1 : 0;
   }
 
   // -H g in coefficients by the two-loop recursion: see lbfgs::History::direction. `first`: the product of age 0.
   __device__ void direct(int first) {
-    const int count = picture_.count;
-    if (count == 0) {
+    if (count_ == 0) {
       if (age_ == 0) picture_.of_gradient = -1;
       return;
     }
-    const int slot = picture_.slot(age_, state_.slots);
-    const int newest = picture_.slot(count - 1, state_.slots);
+    const bool own = age_ < count_;
+    const int newest = slot(count_ - 1);
+    const int column = slot(own ? age_ : 0);
     const double scale = *at(state_.sy, newest, newest) / *at(state_.yy, newest, newest);
-    if (age_ < count) {
-      inverse_[age_] = 1 / *at(state_.sy, slot, slot);
-      sum_[age_] = -product(age_ + first, 2);
-    }
-    for (int tile = count - 1; tile >= 0; tile -= kAhead) backwards(tile, slot);
+    const double inverse = 1 / *at(state_.sy, column, column);
+    double sum = own ? -product(age_ + first, 2) : 0.0;
+    double base = own ? -product(age_ + first, 3) : 0.0;
+    // From the newest pair back: alpha = rho s.q, q -= alpha y.
+    if (age_ == count_ - 1) alpha_[age_] = sum * inverse;
+    walk<-1>(at(state_.ys, 0, column), count_ - 1, [&](int age, double product) {
+      __syncthreads();
+      if (age_ >= age) return;
+      sum -= alpha_[age] * product;
+      if (age_ == age - 1) alpha_[age_] = sum * inverse;
+    });
     __syncthreads();
-    if (age_ < count) sum_[age_] = scale * base(count, slot, first);
-    for (int tile = 0; tile < count; tile += kAhead) forwards(tile, count, slot, scale);
+    // y.(-g - sum of alpha y)
+    walk<1>(at(state_.yy, 0, column), 0, [&](int age, double product) { base -= alpha_[age] * product; });
+    sum = scale * base;
+    // From the oldest pair on: r += s (alpha - rho y.r).
+    const double alpha = own ? alpha_[age_] : 0.0;
+    if (age_ == 0) step_[0] = alpha - sum * inverse;
+    walk<1>(at(state_.sy, 0, column), 0, [&](int age, double product) {
+      __syncthreads();
+      if (age_ <= age || !own) return;
+      sum += step_[age] * product;
+      if (age_ == age + 1) step_[age_] = alpha - sum * inverse;
+    });
+    if (own) {
+      state_.of_s[n_ * slots_ + age_] = static_cast<float>(step_[age_]);
+      state_.of_y[n_ * slots_ + age_] = static_cast<float>(-scale * alpha);
+    }
     if (age_ == 0) picture_.of_gradient = static_cast<float>(-scale);
   }
 
  private:
+  __device__ int slot(int age) const { return around(oldest_ + age, slots_); }
   __device__ double* at(double* matrix, int row, int column) const {
-    return matrix + (n_ * state_.slots + row) * state_.slots + column;
+    return matrix + (n_ * slots_ + row) * slots_ + column;
   }
-  __device__ double product(int age, int kind) const { return state_.sums[(n_ * state_.slots + age) * kKinds + kind]; }
+  __device__ double product(int age, int kind) const { return state_.sums[(n_ * slots_ + age) * kKinds + kind]; }
 
-  // From the newest pair back: alpha = rho s.q, q -= alpha y.
-  __device__ void backwards(int tile, int slot) {
-    double ahead[kAhead];
+  // Of a matrix's column, the rows of the pairs of age `first`, `first + Way` and so on.
+  template <int Way>
+  __device__ void read(const double* column, int first, double (&rows)[kAhead]) const {
 #pragma unroll
     for (int k = 0; k < kAhead; ++k) {
-      const int age = tile - k;
-      ahead[k] = age >= 0 && age_ < age ? *at(state_.ys, picture_.slot(age, state_.slots), slot) : 0.0;
-    }
-#pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      const int age = tile - k;
-      if (age < 0) break;
-      __syncthreads();
-      const double alpha = sum_[age] * inverse_[age];
-      if (age_ == age) alpha_[age] = alpha;
-      if (age_ < age) sum_[age_] -= alpha * ahead[k];
+      const int age = first + Way * k;
+      rows[k] = age >= 0 && age < count_ && age_ < count_ ? column[slot(age) * slots_] : 0.0;
     }
   }
 
-  // y.(-g - sum of alpha y)
-  __device__ double base(int count, int slot, int first) const {
-    double sum = -product(age_ + first, 3);
-#pragma unroll 8
-    for (int other = 0; other < count; ++other) {
-      sum -= alpha_[other] * *at(state_.yy, picture_.slot(other, state_.slots), slot);
-    }
-    return sum;
-  }
-
-  // From the oldest pair on: r += s (alpha - rho y.r).
-  __device__ void forwards(int tile, int count, int slot, double scale) {
-    double ahead[kAhead];
+  // Takes a step with each row: the next ones are read before the present ones are used.
+  template <int Way, class Step>
+  __device__ void walk(const double* column, int first, Step step) const {
+    double next[kAhead];
+    read<Way>(column, first, next);
+    for (int tile = first; tile >= 0 && tile < count_; tile += Way * kAhead) {
+      double rows[kAhead];
 #pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      const int age = tile + k;
-      const bool needed = age < age_ && age_ < count;
-      ahead[k] = needed ? *at(state_.sy, picture_.slot(age, state_.slots), slot) : 0.0;
-    }
+      for (int k = 0; k < kAhead; ++k) rows[k] = next[k];
+      read<Way>(column, tile + Way * kAhead, next);
 #pragma unroll
-    for (int k = 0; k < kAhead; ++k) {
-      const int age = tile + k;
-      if (age >= count) break;
-      __syncthreads();
-      const double alpha = alpha_[age];
-      const double step = alpha - sum_[age] * inverse_[age];
-      if (age_ > age && age_ < count) sum_[age_] += step * ahead[k];
-      if (age_ == age) {
-        state_.of_s[n_ * state_.slots + age] = static_cast<float>(step);
-        state_.of_y[n_ * state_.slots + age] = static_cast<float>(-scale * alpha);
+      for (int k = 0; k < kAhead; ++k) {
+        const int age = tile + Way * k;
+        if (age < 0 || age >= count_) break;
+        step(age, rows[k]);
       }
     }
   }
@@ -176,8 +179,8 @@ class Recursion {
   const State& state_;
   Picture& picture_;
   std::int64_t n_;
-  int age_;
-  double *sum_, *inverse_, *alpha_;  // by age
+  int slots_, age_, oldest_, count_;
+  double *alpha_, *step_;  // by age
 };
 
 }  // namespace stylogram::cuda::lbfgs

@@ -8,6 +8,7 @@
 #include "cuda/reduce.h"
 #include "cuda/registry.h"
 #include "cuda/states.h"
+#include "lbfgs/move.h"
 #include "lbfgs/recursion.h"
 #include "ops/lbfgs.h"
 
@@ -20,9 +21,14 @@ constexpr int kMostHalvings = 10;
 constexpr std::int64_t kMostSlots = 1024;  // threads of the recursion: one for each pair
 constexpr int kTop = 14;                   // the exponent to which a chunk's largest number is brought in float16
 constexpr float kSmallest = 0x1p-14F;      // of a half with all its bits; what is below is 0
+// Blocks of form_products that a multiprocessor is to hold: on 132 of them 512x512 is one wave with 6, where they fit.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+constexpr int kResident = 6;
+#else
+constexpr int kResident = 0;  // not said
+#endif
 
 STYLOGRAM_HD constexpr Cut product_slices(std::int64_t d) { return Cut(d, kChunk, 1024, kChunk); }
-STYLOGRAM_HD constexpr Cut move_slices(std::int64_t d) { return Cut(d, 4 * kThreads, 8192, kThreads); }
 
 // What to do with a picture, before any pair is looked at: see ops::Lbfgs::choose.
 __device__ void choose(Picture& picture, const double* value, const Options& options) {
@@ -114,9 +120,11 @@ __device__ void seal(float* values, Float16* to, float* unit) {
   if (threadIdx.x == 0) *unit = power;
 }
 
-// partials (n, slots, kinds, slices), by age.
+// partials (n, slots, kinds, slices), by age. From the newest pair back: `move` goes on with the oldest ones, which the
+// cache has just got, and leaves it the newest.
 template <bool Half>
-__global__ void __launch_bounds__(kThreads) form_products(State state, const float* gradient, double* partials) {
+__global__ void __launch_bounds__(kThreads, Half ? kResident : 0)
+    form_products(State state, const float* gradient, double* partials) {
   __shared__ __align__(16) float g[kChunk];
   __shared__ __align__(16) float new_y[kChunk];
   __shared__ __align__(16) float new_s[Half ? kChunk : 4];
@@ -151,7 +159,7 @@ __global__ void __launch_bounds__(kThreads) form_products(State state, const flo
       seal(new_y, state.halves_y(n, forming) + begin, units + 1);
       __syncthreads();
     }
-    for (int age = static_cast<int>(threadIdx.x / 32); age < ages; age += static_cast<int>(kThreads / 32)) {
+    for (int age = ages - 1 - static_cast<int>(threadIdx.x / 32); age >= 0; age -= static_cast<int>(kThreads / 32)) {
       const int slot = picture.slot(age, state.slots);
       double* own = sums + age * kKinds;
       if (!Half) {
@@ -213,85 +221,6 @@ __global__ void __launch_bounds__(kMostSlots) solve(State state) {
   picture.has_previous = 1;
 }
 
-// Half the last step, or a first one, from the previous point, whose gradient the forming pair still has.
-__device__ float step_back(const State& state, std::int64_t n, const Picture& picture, std::int64_t i) {
-  const int forming = picture.forming(state.slots);
-  if (picture.outcome == Outcome::halved) return 0.5F * state.forming_s(n, forming)[i];
-  return -picture.length * state.forming_y(n, forming)[i];
-}
-
-struct alignas(4) TwoHalves {
-  Float16 values[2];
-};
-
-// Adds a pair's part of the direction at `Each` places from i on.
-template <int Each>
-__device__ void add_pair(const State& state, std::int64_t n, int slot, std::int64_t i, const float* coefficients,
-                         float (&direction)[Each]) {
-  if constexpr (Each == 1) {
-    direction[0] += coefficients[0] * state.pair_s(n, slot)[i] + coefficients[1] * state.pair_y(n, slot)[i];
-  } else {
-    const float* units = state.unit(n, slot, i);
-    const TwoHalves s = *reinterpret_cast<const TwoHalves*>(state.halves_s(n, slot) + i);
-    const TwoHalves y = *reinterpret_cast<const TwoHalves*>(state.halves_y(n, slot) + i);
-    for (int u = 0; u < Each; ++u) {
-      direction[u] +=
-          coefficients[0] * (units[0] * widened(s.values[u])) + coefficients[1] * (units[1] * widened(y.values[u]));
-    }
-  }
-}
-
-// `Each`: numbers a thread has at once, 2 of pairs in float16.
-template <int Each>
-__global__ void __launch_bounds__(kThreads) move(State state, float* x, const float* gradient) {
-  STYLOGRAM_SHARED(float, coefficients);  // of s and y by age
-  const std::int64_t n = blockIdx.y;
-  const Picture picture = state.pictures[n];
-  if (picture.outcome == Outcome::not_finite) return;
-  const bool back = picture.outcome == Outcome::halved || picture.outcome == Outcome::restarted;
-  for (int age = static_cast<int>(threadIdx.x); age < picture.count; age += kThreads) {
-    coefficients[2 * age] = state.of_s[n * state.slots + age];
-    coefficients[2 * age + 1] = state.of_y[n * state.slots + age];
-  }
-  __syncthreads();
-  const int forming = picture.forming(state.slots);
-  float* new_s = state.forming_s(n, forming);
-  float* new_y = state.forming_y(n, forming);
-  float* previous = state.previous == nullptr ? nullptr : state.previous + n * state.stride;
-  const Cut cut = move_slices(state.d);
-  const std::int64_t end = cut.end(blockIdx.x);
-  for (std::int64_t i = cut.begin(blockIdx.x) + Each * threadIdx.x; i < end; i += Each * kThreads) {
-    float direction[Each] = {};
-    float slopes[Each] = {};
-    if (!back) {
-      for (int u = 0; u < Each; ++u) {
-        slopes[u] = i + u < end ? gradient[n * state.d + i + u] : 0.0F;
-        direction[u] = picture.of_gradient * slopes[u];
-      }
-      int slot = picture.oldest;
-#pragma unroll 8
-      for (int age = 0; age < picture.count; ++age) {
-        add_pair<Each>(state, n, slot, i, coefficients + 2 * age, direction);
-        slot = slot + 1 == state.slots ? 0 : slot + 1;
-      }
-    }
-    for (int u = 0; u < Each && i + u < end; ++u) {
-      float* place = x + n * state.d + i + u;
-      if (back) {
-        const float step = step_back(state, n, picture, i + u);
-        new_s[i + u] = step;
-        *place = previous[i + u] + step;
-        continue;
-      }
-      const float step = picture.length * direction[u];
-      if (previous != nullptr) previous[i + u] = *place;
-      new_s[i + u] = step;
-      new_y[i + u] = slopes[u];
-      *place += step;
-    }
-  }
-}
-
 class Lbfgs final : public LbfgsState {
  public:
   Lbfgs(std::int64_t n, std::int64_t d, std::int64_t history, const Options& options, Precision precision)
@@ -345,9 +274,9 @@ class Lbfgs final : public LbfgsState {
     launch(op, add_up, grid(op, ceil_div(state_.slots * kKinds, kThreads / 32), state_.n), kThreads, 0, stream, state_,
            work.doubles, slices);
     launch(op, solve, dim3(static_cast<unsigned>(state_.n)), static_cast<unsigned>(ceil_div(state_.slots, 32) * 32),
-           3 * slots * sizeof(double), stream, state_);
-    launch(op, half ? move<2> : move<1>, grid(op, move_slices(state_.d).count, state_.n), kThreads,
-           2 * slots * sizeof(float), stream, state_, x, gradient);
+           2 * slots * sizeof(double), stream, state_);
+    launch(op, half ? move<Float16> : move<float>, grid(op, move_slices(state_.d).count, state_.n),
+           half ? kMovers<Float16> : kMovers<float>, 2 * slots * sizeof(float), stream, state_, x, gradient);
   }
 
   void look(std::int64_t* counts, Outcome* outcomes, Stream stream) const override {

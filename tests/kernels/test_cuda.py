@@ -206,6 +206,20 @@ def test_lbfgs_is_the_two_loop_recursion(queue: Queue, d: int, history: int, pre
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_lbfgs_gives_each_picture_what_it_gets_alone(queue: Queue, precision: str) -> None:
+    """To the bit, also where a row of the batch begins at an address that is no multiple of 16 bytes."""
+    n, d, history = 3, 1029, 6
+    sizes = [n, *[1] * n]
+    states = [_core.CudaLbfgs(size, d, history, precision=precision) for size in sizes]
+    points = [queue.upload(np.zeros((size, d), np.float32)) for size in sizes]
+    for seed in range(9):
+        gradient = randoms(n, d, seed=seed) * np.float32(0.1) + points[0].download()
+        for k, (lbfgs, point) in enumerate(zip(states, points, strict=True)):
+            lbfgs.step(point, queue.upload(gradient if k == 0 else gradient[k - 1 : k]))
+        assert (points[0].download() == np.concatenate([point.download() for point in points[1:]])).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_lbfgs_of_pictures_that_leave_a_block_several_chunks(queue: Queue, precision: str) -> None:
     d, history = 1024 * CUDA_BLOCK + 5, 1
     lbfgs = _core.CudaLbfgs(1, d, history, precision=precision)
@@ -300,8 +314,21 @@ def test_adam_and_descent_are_the_cpus(queue: Queue) -> None:
     ELEMENTWISE.check(there.download(), x.astype(np.float64))
 
 
-@pytest.mark.parametrize("shape", [(2, 17, 31), (1, 2, 2), (3, 64, 48), (1, 1, 9), (2, 33, 5)])
-@pytest.mark.parametrize("levels", [0, 1, 5])
+SMALL = [(2, 17, 31), (1, 2, 2), (1, 1, 1), (3, 64, 48), (1, 1, 9), (2, 33, 5)]
+NEAR_THE_CUT = [(3, 64, 64), (1, 64, 65), (2, 65, 63), (1, 3, 1365), (1, 1366, 3)]  # 4096 pixels are a block's
+OF_SEVERAL_LAUNCHES = [
+    (1, 128, 128),
+    (1, 129, 130),
+    (6, 90, 140),
+    (1, 5, 2047),
+    (1, 3000, 3),
+    (1, 2, 4100),
+    (1, 257, 256),
+]
+
+
+@pytest.mark.parametrize("shape", [*SMALL, *NEAR_THE_CUT, *OF_SEVERAL_LAUNCHES])
+@pytest.mark.parametrize("levels", [0, 1, 5, 14])
 def test_pyramid_is_the_cpus(queue: Queue, shape: tuple[int, int, int], levels: int) -> None:
     v, base, expected = randoms(*shape), randoms(*shape, seed=1), np.empty(shape, np.float32)
     cpu, ours = _core.Pyramid(*shape, levels, 1.7), _core.CudaPyramid(*shape, levels, 1.7)
@@ -313,6 +340,17 @@ def test_pyramid_is_the_cpus(queue: Queue, shape: tuple[int, int, int], levels: 
     cpu.apply_add(v, base, expected)
     ours.apply(there, queue.upload(base), there)
     SUMMED.check(there.download(), expected.astype(np.float64))
+
+
+def test_pyramid_gives_each_plane_what_it_gets_alone(queue: Queue) -> None:
+    shape = (6, 90, 140)
+    v, base, together = queue.upload(randoms(*shape)), queue.upload(randoms(*shape, seed=1)), queue.empty(shape)
+    _core.CudaPyramid(*shape, 5, 1.7).apply(v, base, together)
+    one = _core.CudaPyramid(1, *shape[1:], 5, 1.7)
+    for plane in range(shape[0]):
+        alone = queue.empty((1, *shape[1:]))
+        one.apply(v[plane : plane + 1], base[plane : plane + 1], alone)
+        assert (alone.download() == together.download()[plane]).all()
 
 
 # -- memory, streams, errors --------------------------------------------------------------------------------------
