@@ -127,6 +127,7 @@ __global__ void __launch_bounds__(kMovers<T>) move(State state, float* x, const 
       }
       get(place, there, point);
       if (previous != nullptr) put(point, there, previous + i);
+      get(gradient + n * state.d + i, there, slopes);  // again: registers are for the pairs
       put(slopes, there, new_y + i);
 #pragma unroll
       for (int u = 0; u < kEach; ++u) step[u] *= picture.length;

@@ -71,6 +71,9 @@ __device__ float doubled(const float* coarse, const Level& from, const Level& to
   return 0.75F * at_near + 0.25F * at_next;
 }
 
+// scale here + gain up: said which product is rounded, so that the bits are no compiler's choice.
+__device__ float blended(float scale, float here, float gain, float up) { return fmaf(gain, up, scale * here); }
+
 // Coarse = D fine; a thread for each coarse pixel.
 __global__ void __launch_bounds__(kThreads)
     halve(const float* fine, float* coarse, std::int64_t planes, Level from, Level to) {
@@ -89,8 +92,8 @@ __global__ void __launch_bounds__(kThreads)
   if (number >= fine.size()) return;
   for (std::int64_t plane = blockIdx.y; plane < planes; plane += gridDim.y) {
     const std::int64_t at = plane * fine.size() + number;
-    float sum = fine.scale * here[at];
-    if (coarse != nullptr) sum += gain * doubled(coarse + plane * from.size(), from, fine, number);
+    const float up = coarse == nullptr ? 0.0F : doubled(coarse + plane * from.size(), from, fine, number);
+    const float sum = blended(fine.scale, here[at], gain, up);
     out[at] = base == nullptr ? sum : base[at] + sum;
   }
 }
@@ -126,17 +129,14 @@ __global__ void __launch_bounds__(kMostThreads)
     const Level& to = all.level[l];
     float* finer = last - to.size();
     for (unsigned i = threadIdx.x; i < to.size(); i += kMostThreads) {
-      float sum = to.scale * finer[i];
-      sum += gain * doubled(last, from, to, i);
-      finer[i] = sum;
+      finer[i] = blended(to.scale, finer[i], gain, doubled(last, from, to, i));
     }
     last = finer;
     gain = 1;
   }
   __syncthreads();
   for (unsigned i = threadIdx.x; i < finest.size(); i += kMostThreads) {
-    float sum = finest.scale * here[plane + i];
-    sum += gain * doubled(below, all.level[1], finest, i);
+    const float sum = blended(finest.scale, here[plane + i], gain, doubled(below, all.level[1], finest, i));
     out[plane + i] = base == nullptr ? sum : base[plane + i] + sum;
   }
 }
