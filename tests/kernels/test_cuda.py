@@ -1,5 +1,6 @@
 """The CUDA kernels against the float64 references: emulated here, and by STYLOGRAM_TEST_CUDA=gpu on a GPU."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -361,6 +362,8 @@ def test_a_captured_graph_does_it_again(queue: Queue) -> None:
     graphs: list[Any] = []
     with queue.capture(graphs):
         _core.gradient_descent(x, gradient, 1.0)
+        assert not gc.isenabled()  # what it frees would end a real capture
+    assert gc.isenabled()
     assert (x.download() == 0).all()
     for _ in range(3):
         graphs[0].run()

@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kernels import emulated
+from stylogram import _core
+from stylogram.devices.arrays import Queue
 
 BEGIN = """
 import sys
@@ -83,3 +86,12 @@ def test_what_is_wrong_is_found(pytestconfig: pytest.Config, tmp_path: Path, wha
     done = run(script, broken)
     assert done.returncode < 0 or done.stdout == "False\n"  # a fault, the emulator stops, or a wrong result
     assert SAID.get(what, "") in done.stderr
+
+
+def test_what_nobody_waits_for_is_not_there_yet(queue: Queue) -> None:
+    lbfgs, x = _core.CudaLbfgs(1, 9, 3), queue.upload(np.zeros((1, 9), np.float32))
+    gradient = queue.upload(np.full((1, 9), np.nan, np.float32))  # kept: memory that is freed is waited for
+    lbfgs.step(x, gradient)
+    assert lbfgs.look(0)[1] != ["not finite"]  # in another stream
+    assert lbfgs.look(queue.handle)[1] == ["not finite"]
+    assert gradient.nbytes == 36
